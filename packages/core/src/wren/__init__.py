@@ -1,0 +1,59 @@
+"""wren: Python functions over many inputs on serverless compute, results as futures.
+
+    import wren
+
+    with wren.local_executor() as executor:
+        executor.map(str.upper, ["a", "b"])
+        print(executor.get_result())
+
+Everything public is here, imported when it is first used: `import wren` itself costs next to nothing, also in workers.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wren import errors
+    from wren.executor import (
+        ALL_COMPLETED,
+        ALWAYS,
+        ANY_COMPLETED,
+        FunctionExecutor,
+        ReturnWhen,
+        function_executor,
+        local_executor,
+    )
+    from wren.futures import Future
+    from wren.standard import Executor
+
+__all__ = [
+    "ALL_COMPLETED",
+    "ALWAYS",
+    "ANY_COMPLETED",
+    "Executor",
+    "FunctionExecutor",
+    "Future",
+    "ReturnWhen",
+    "errors",
+    "function_executor",
+    "local_executor",
+]
+
+_HOMES = {
+    "Executor": "wren.standard",
+    "Future": "wren.futures",
+    "errors": "wren.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'wren' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES.get(name, "wren.executor"))
+    value = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,141 @@
+"""What an executor holds: its plugins, and the way of its jobs through them.
+
+    executor ─▶ engine.start(job) ─▶ invoker ─▶ compute backend
+                     ▲                              │
+    futures ◀─ table ◀────────── tracker ◀──────────┘
+
+The engine knows no executor: one that is garbage while its futures are not resolved goes on until they are.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from wren import callbacks, plugins
+from wren.binding import Bound
+from wren.config import Config
+from wren.futures import CallTable
+from wren.invoker import Invoker
+from wren.job import CallOptions, Job, make_header, pickle_blob
+from wren.serialize import pickle_arguments
+from wren.spi import Arguments, Compute, Runtime, Storage
+from wren.tracker import Tracker, load_stored
+
+__all__ = ["Engine"]
+
+_executors: Final = itertools.count()
+_session: Final = os.urandom(3).hex()
+
+
+class Engine:
+    """The running part of one executor.  Thread-safe."""
+
+    def __init__(self, config: Config, *, backend: str, storage: str, workers: int | None) -> None:
+        compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
+        self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
+        self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
+        self.id = f"{_session}-{next(_executors)}"
+        self._uuid = os.urandom(16).hex()
+        self._numbers = itertools.count()
+        self._invoker = Invoker(self.compute, Runtime(workers=workers))
+        self._tracker = Tracker(self._again)
+        self._then: dict[str, Callable[[], None]] = {}  # what waits for a job to be over, by its id
+        self._stored: dict[str, Job] = {}  # jobs whose results may lie in the storage
+
+    # ---- jobs
+
+    def number(self) -> str:
+        """The number of a new job."""
+        return f"{next(self._numbers):03d}"
+
+    def start(
+        self, job_id: str, function: Callable[..., Any], bound: Bound, options: CallOptions, *, gathered: bool = False
+    ) -> CallTable:
+        """Pickle everything and have it run.  Raises SerializationError before anything is invoked."""
+        job = self.prepare(job_id, function, pickle_arguments(bound), options, bound.inject, gathered=gathered)
+        self.launch(job)
+        return job.table
+
+    def prepare(
+        self,
+        job_id: str,
+        function: Callable[..., Any],
+        arguments: Arguments,
+        options: CallOptions,
+        inject: tuple[str, ...] = (),
+        *,
+        gathered: bool = False,
+        reads_storage: bool = False,
+    ) -> Job:
+        """A job of which nothing runs yet.
+
+        `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.
+        """
+        blob, chunks = pickle_blob(function)
+        uses_storage = gathered or reads_storage
+        header = make_header(
+            self._uuid,
+            job_id,
+            blob,
+            options,
+            inject=inject,
+            storage=self.storage.worker() if uses_storage else None,
+            bucket=self.storage.bucket if uses_storage else "",
+            gathered=gathered,
+        )
+        table = CallTable(self.id, job_id, len(arguments), self)
+        job = Job(header, chunks, arguments, table, options)
+        if gathered:
+            self._stored[job_id] = job
+        if len(table):
+            self._tracker.add(job)
+        return job
+
+    def launch(self, job: Job) -> None:
+        """Have all calls of a job run."""
+        if len(job.table):
+            self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
+
+    def when_finished(self, job: Job, action: Callable[[], None]) -> None:
+        """Call `action` once, in the callbacks' thread, when every call of the job has settled."""
+        self._then[job.header.job] = action
+        if not job.table.unfinished:
+            self.finished(job.header.job)
+
+    def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
+        self._invoker.invoke(job, calls, attempt, self._tracker)
+
+    # ---- wren.futures.Owner
+
+    def cancel(self, job_id: str, call: int) -> bool:
+        """Take back a call; True if it has not started and will not."""
+        job = self._tracker.find(job_id)
+        return job is not None and self._invoker.withdraw(job, call)
+
+    def load(self, job_id: str, call: int, attempt: int) -> Any:
+        """The value of a stored result."""
+        return load_stored(self.storage, self._stored[job_id].header, call, attempt)
+
+    def finished(self, job_id: str) -> None:
+        """Every call of a job has settled: what waited for it may go on."""
+        self._tracker.forget(job_id)
+        action = self._then.pop(job_id, None)
+        if action is not None:
+            callbacks.run(lambda _: action(), job_id)
+
+    # ---- the end
+
+    def kill(self, job_id: str, call: int) -> bool:
+        """End a running call where the backend can; True if it was running."""
+        job = self._tracker.find(job_id)
+        return job is not None and self._invoker.kill(job, call)
+
+    def unfinished(self) -> list[CallTable]:
+        """The tables of the jobs that have unfinished calls."""
+        return [job.table for job in self._tracker.unfinished()]
+
+    def close(self) -> None:
+        """Let go of the plugins' connections.  Idempotent; what runs goes on."""
+        self.compute.close()
+        self.storage.close()

@@ -1,0 +1,1 @@
+"""The built-in plugins: calls in local processes, and storages in a directory and in memory."""

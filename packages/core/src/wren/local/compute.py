@@ -1,0 +1,79 @@
+"""The localhost backend: calls run in warm processes of this machine, shared by the executors of a process."""
+
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import pluggy
+
+from wren.errors import Unsupported
+from wren.local.options import LocalhostOptions
+from wren.local.pool import Pool
+from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, RuntimeInfo, Shell
+from wren.worker.stream import Context
+
+hookimpl = pluggy.HookimplMarker("wren")
+
+_pools: dict[int, Pool] = {}  # by size: executors that ask for the same number of workers share them
+
+
+def _after_fork() -> None:
+    for pool in _pools.values():
+        pool.abandon()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class LocalCompute(Compute[LocalhostOptions]):
+    """Deploying is nothing, and the pool does the rest."""
+
+    name: ClassVar[str] = "localhost"
+    options_type: ClassVar[type] = LocalhostOptions
+    shell: ClassVar[Shell] = Shell.PIPE
+    features: ClassVar[Feature] = Feature.QUEUE | Feature.DIRECT | Feature.WITHDRAW | Feature.KILL
+
+    def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
+        if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):
+            raise Unsupported(f"the localhost backend needs Linux; this is {sys.platform}: use a remote backend")
+        size = runtime.workers or self.options.workers or len(os.sched_getaffinity(0))
+        pool = _pools.setdefault(size, Pool(size)) if size not in _pools else _pools[size]
+        return Deployment(f"localhost-{size}", runtime, state=pool)
+
+    def undeploy(self, deployment: Deployment) -> None:
+        """The workers stay for other executors; they end with this process."""
+
+    def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
+        _pool(deployment).submit(invocations, report, _context())
+
+    def withdraw(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
+        return _pool(deployment).withdraw(invocation, call)
+
+    def kill(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
+        return _pool(deployment).kill(invocation, call)
+
+    def describe(self, runtime: Runtime) -> RuntimeInfo:
+        return RuntimeInfo(f"{sys.version_info.major}.{sys.version_info.minor}", sysconfig.get_platform())
+
+
+def _pool(deployment: Deployment) -> Pool:
+    pool: Pool = deployment.state
+    return pool
+
+
+def _context() -> Context:
+    """What workers take over from this process as it is now."""
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        cwd = ""
+    return Context(tuple(sys.path), cwd, dict(os.environ))
+
+
+@hookimpl
+def wren_compute() -> type[LocalCompute]:
+    """The plugin."""
+    return LocalCompute

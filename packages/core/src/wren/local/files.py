@@ -1,0 +1,101 @@
+"""Objects as files: the localhost storage on both sides.  Standard library only, for workers import it.
+
+A key's folders are directories whose names end in `@`, so that `a` and `a/b` can both be objects; everything that is
+special in a name is percent-encoded, so that no key can leave the directory.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from wren.wire import Buffer
+
+_SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file name may have
+_temporary = itertools.count()
+
+
+class Files:
+    """Buckets and keys below a directory.  A missing object is FileNotFoundError."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def path(self, bucket: str, key: str) -> Path:
+        """Where an object lies."""
+        *folders, name = key.split("/")
+        return self.root.joinpath(_name(bucket), *(_name(folder) + "@" for folder in folders), _name(name) or "%")
+
+    def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        """Write an object; FileExistsError with `if_absent` when it is there."""
+        path = self.path(bucket, key)
+        temporary = path.with_name(f"@{os.getpid()}-{next(_temporary)}")
+        try:
+            try:
+                file = temporary.open("xb")
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                file = temporary.open("xb")
+            with file:
+                for chunk in chunks:
+                    file.write(chunk)
+            if if_absent:
+                os.link(temporary, path)
+                temporary.unlink()
+            else:
+                temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes `start` to `stop` of an object."""
+        with self.path(bucket, key).open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if stop is None else max(0, stop - start))
+
+    def stat(self, bucket: str, key: str) -> os.stat_result:
+        """Size and times of an object."""
+        return self.path(bucket, key).stat()
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Remove objects, and the directories that they leave empty."""
+        top = self.root / _name(bucket)
+        for key in keys:
+            path = self.path(bucket, key)
+            path.unlink(missing_ok=True)
+            for parent in itertools.takewhile(lambda folder: folder != top, path.parents):
+                try:
+                    parent.rmdir()
+                except OSError:  # not empty, or gone already
+                    break
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[tuple[str, os.stat_result]]:
+        """(key, stat) of the objects below a prefix, in key order."""
+        *folders, _ = prefix.split("/")
+        top = self.root.joinpath(_name(bucket), *(_name(folder) + "@" for folder in folders))
+        found = _walk(top, "".join(folder + "/" for folder in folders))
+        keys = sorted((key.encode(), path) for key, path in found if key.startswith(prefix) and key > after)
+        for key, path in keys:
+            try:
+                yield key.decode(), path.stat()
+            except FileNotFoundError:  # removed meanwhile
+                continue
+
+
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.name.endswith("@"):
+            yield from _walk(Path(entry.path), f"{prefix}{unquote(entry.name[:-1])}/")
+        elif not entry.name.startswith("@"):  # a file that is being written
+            yield prefix + ("" if entry.name == "%" else unquote(entry.name)), Path(entry.path)
+
+
+def _name(part: str) -> str:
+    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe=_SAFE)

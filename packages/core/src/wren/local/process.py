@@ -1,0 +1,245 @@
+"""A warm worker process as the client sees it: how it is started, and what goes over its pipes.
+
+    client                                          worker (`wren.worker.pipe`)
+      tasks    ──▶ frames: contexts, jobs, batches
+      claims   ──▶ one byte for each call; either side may take it
+      results  ◀── frames: one for each call
+      output   ◀── an anonymous file: stdout and stderr
+      page     ◀── shared memory: when the running call began
+      lifeline ──▶ nothing; its closing kills the worker
+"""
+
+import array
+import fcntl
+import mmap
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import termios
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from wren import wire
+from wren.spi import Pickled, Stored
+from wren.worker import stream
+from wren.worker.pipe import PAGE, read_output
+
+_ROOT: Final = str(Path(__file__).parents[2])  # the folder that `wren` is imported from
+# `-c` rather than `-m`: runpy would be a third of the start.  Of the folder only `wren` is wanted, before the handshake
+# brings the client's own path.
+_BOOT: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import wren; del sys.path[0]; "
+    "from wren.worker.pipe import main; main(sys.argv[2:])"
+)
+_BUFFER: Final = 1 << 18  # bytes read at once
+_PIPE: Final = 1 << 20  # bytes that a pipe holds, where the system lets us
+
+
+@dataclass(slots=True)
+class Results:
+    """What one read brought, in columns.  `failures` are those whose value is a `Failure`."""
+
+    ready: bool = False
+    calls: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
+    stopped: list[float] = field(default_factory=list)
+    logs: dict[int, str] = field(default_factory=dict)  # by position
+    failures: list[int] = field(default_factory=list)  # positions
+    eof: bool = False
+
+
+class WorkerProcess:
+    """One process and its pipes.  Not thread-safe: the pool's thread owns it."""
+
+    def __init__(self) -> None:
+        tasks, self._tasks = os.pipe()
+        claims, self._claims = os.pipe()
+        self.results, results = os.pipe()
+        lifeline, self._lifeline = os.pipe()
+        self._output = os.memfd_create("wren-output")
+        page = os.memfd_create("wren-page")
+        try:
+            os.ftruncate(page, mmap.PAGESIZE)
+            self._page = mmap.mmap(page, mmap.PAGESIZE)
+            fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
+            for fd in (tasks, results):
+                _enlarge(fd)
+            for fd in (self._tasks, self.results):
+                os.set_blocking(fd, False)
+            # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
+            self._taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            inherited = (tasks, results, claims, self._output, page, lifeline)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *_flags(), "-c", _BOOT, _ROOT, *map(str, inherited)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        finally:
+            for fd in (tasks, claims, results, lifeline, page):
+                os.close(fd)
+        self.pid = self._process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.ready = False
+        self._pending: deque[memoryview] = deque()
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._start = self._end = 0
+
+    # ---- to the worker
+
+    @property
+    def writing(self) -> bool:
+        """Whether something waits for room in the pipe."""
+        return bool(self._pending)
+
+    def claim(self, token: int, count: int) -> None:
+        """Offer `count` calls of the batch `token`; before its frame is sent."""
+        os.write(self._claims, bytes((token,)) * count)
+
+    def send(self, buffers: Sequence[wire.Buffer]) -> None:
+        """Queue buffers behind those that wait, and write what there is room for."""
+        self._pending.extend(memoryview(buffer) for buffer in buffers if len(buffer))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what there is room for."""
+        while self._pending:
+            some = [self._pending[index] for index in range(min(len(self._pending), 256))]
+            try:
+                written = os.writev(self._tasks, some)
+            except BlockingIOError:
+                return
+            except OSError:  # the worker is gone: its pidfd says so
+                self._pending.clear()
+                return
+            while self._pending and written >= len(self._pending[0]):
+                written -= len(self._pending.popleft())
+            if written:
+                self._pending[0] = self._pending[0][written:]
+
+    @property
+    def tasks(self) -> int:
+        """The descriptor to wait on while `writing`."""
+        return self._tasks
+
+    def unclaimed(self) -> int:
+        """How many calls it has not begun."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self._taken_back, termios.FIONREAD, count)
+        return count[0]
+
+    def take_back(self, count: int) -> bytes:
+        """Take back at most `count` calls that it has not begun: the batch token of each."""
+        try:
+            return os.read(self._taken_back, count) if count else b""
+        except BlockingIOError:
+            return b""
+
+    # ---- from the worker
+
+    def read(self) -> Results:
+        """What has come, as far as it is complete."""
+        found = Results()
+        try:
+            count = os.readv(self.results, [self._buffer[self._end :]])
+        except BlockingIOError:
+            return found
+        found.eof = not count
+        self._end += count
+        self._parse(found)
+        return found
+
+    def _parse(self, found: Results) -> None:
+        buffer, start, end = self._buffer, self._start, self._end
+        needed = 0
+        while end - start >= stream.HEAD.size:
+            kind, tag, number, size, extra, started, stopped = stream.HEAD.unpack_from(buffer, start)
+            body = start + stream.HEAD.size
+            if body + size + extra > end:
+                needed = stream.HEAD.size + size + extra
+                break
+            start = body + size + extra
+            if kind == stream.READY:
+                self.ready = found.ready = True
+                continue
+            if tag == stream.PLAIN:
+                value: Any = pickle.loads(buffer[body : body + size])
+            elif tag == stream.PICKLED:
+                # A large result has a buffer of its own and keeps it; a small one is copied out of the shared one.
+                value = Pickled(buffer[body : body + size] if size > _BUFFER else bytes(buffer[body : body + size]))
+            elif tag == stream.STORED:
+                value = Stored(0)
+            else:
+                value = pickle.loads(buffer[body : body + size])
+                found.failures.append(len(found.values))
+            if extra:
+                found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")
+            found.calls.append(number)
+            found.values.append(value)
+            found.started.append(started)
+            found.stopped.append(stopped)
+        self._make_room(start, end, needed)
+
+    def _make_room(self, start: int, end: int, needed: int) -> None:
+        """Move what is incomplete to the front of a buffer that the whole frame fits in."""
+        rest = bytes(self._buffer[start:end])
+        size = max(needed, _BUFFER)
+        if len(self._buffer) != size:
+            self._buffer = memoryview(bytearray(size))
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+
+    @property
+    def began(self) -> float:
+        """When the running call began (`time.monotonic`), 0.0 if none runs."""
+        began: float = PAGE.unpack_from(self._page, 0)[0]
+        return began
+
+    # ---- its end
+
+    def kill(self) -> None:
+        """Kill it and what it started.  Its end is seen as any other."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # gone, or not yet leader of its session
+            self._process.kill()
+
+    def reap(self) -> tuple[int, str]:
+        """After its end: exit code (negative: signal) and last output; closes everything."""
+        self.kill()  # also what it left running
+        code = self._process.wait()
+        size = os.lseek(self._output, 0, os.SEEK_END)
+        output = read_output(self._output, size).decode("utf-8", "replace")
+        self.close()
+        return code, output
+
+    def close(self) -> None:
+        """Close all descriptors; the worker ends by that."""
+        for fd in (self._tasks, self._claims, self._taken_back, self.results, self._lifeline, self._output, self.pidfd):
+            os.close(fd)
+        self._page.close()
+
+
+def _enlarge(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
+    except OSError:  # the user's share of pipe memory is used up: the default size works too
+        return
+
+
+def _flags() -> list[str]:
+    """The interpreter flags that change what user code does."""
+    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    if sys.flags.utf8_mode:
+        flags += ["-X", "utf8"]
+    for option in sys.warnoptions:
+        flags += ["-W", option]
+    return flags

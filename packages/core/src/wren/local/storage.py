@@ -1,0 +1,105 @@
+"""The localhost storage: a directory of this machine."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import pluggy
+
+from wren.errors import NoSuchKey, PreconditionFailed, StorageError
+from wren.local.files import Files
+from wren.local.options import LocalhostOptions
+from wren.spi import Feature, ObjectInfo, Storage
+from wren.wire import Buffer, Handle
+
+hookimpl = pluggy.HookimplMarker("wren")
+
+
+class LocalStorage(Storage[LocalhostOptions]):
+    """Objects are files below `path`; workers on this machine open the same directory."""
+
+    name: ClassVar[str] = "localhost"
+    options_type: ClassVar[type] = LocalhostOptions
+    features: ClassVar[Feature] = Feature.WORKER
+
+    def __init__(self, options: LocalhostOptions) -> None:
+        super().__init__(options)
+        self._opened: Files | None = None
+
+    @property
+    def _files(self) -> Files:
+        if self._opened is None:  # not before something is stored
+            path = self.options.path
+            self._opened = Files(os.path.abspath(path) if path else _private_directory())
+        return self._opened
+
+    @property
+    def bucket(self) -> str:
+        return self.options.bucket
+
+    def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        with _translated(bucket, key):
+            self._files.put(bucket, key, chunks, if_absent=if_absent)
+
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        with _translated(bucket, key):
+            if if_match is not None and self.head(bucket, key).etag != if_match:
+                raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
+            return self._files.get(bucket, key, start, stop)
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        with _translated(bucket, prefix):
+            for key, stat in self._files.list(bucket, prefix, after):
+                yield _info(key, stat)
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        with _translated(bucket, key):
+            return _info(key, self._files.stat(bucket, key))
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        with _translated(bucket, "several keys"):
+            self._files.delete(bucket, keys)
+
+    def worker(self) -> Handle:
+        return Handle("wren.local.files:Files", {"root": str(self._files.root)})
+
+
+def _info(key: str, stat: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, stat.st_size, stat.st_mtime, f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}")
+
+
+def _private_directory() -> str:
+    """A directory of this user's own: in a shared temporary directory nobody else may put objects into it."""
+    import tempfile
+
+    path = os.path.join(tempfile.gettempdir(), f"wren-{os.getuid()}")
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        stat = os.lstat(path)
+        if stat.st_uid != os.getuid() or stat.st_mode & 0o077 or os.path.islink(path):
+            raise StorageError(
+                f"{path} is not a private directory of yours: remove it, or set path in section [localhost]"
+            ) from None
+    return path
+
+
+@contextmanager
+def _translated(bucket: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NoSuchKey(f"no object {bucket}/{key} in the localhost storage") from error
+    except FileExistsError as error:
+        raise PreconditionFailed(f"the object {bucket}/{key} exists already") from error
+    except OSError as error:
+        raise StorageError(f"the localhost storage cannot use {bucket}/{key}: {error}") from error
+
+
+@hookimpl
+def wren_storage() -> type[LocalStorage]:
+    """The plugin."""
+    return LocalStorage

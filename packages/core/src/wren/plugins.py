@@ -1,0 +1,111 @@
+"""Finds plugins by kind and name among the installed distributions' entry points, and loads the one asked for.
+
+Each is loaded in a plugin manager of its own: in a shared one a `firstresult` hook knows no name and gives whichever
+plugin came last, and a neighbour whose SDK is missing would break all.  wren's own plugins come in the same way.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from wren.errors import PluginConflict, PluginError, PluginNotFound
+
+if TYPE_CHECKING:
+    from wren.spi import Compute, Monitor, Storage
+
+__all__ = ["KINDS", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage"]
+
+Kind: TypeAlias = Literal["compute", "storage", "monitor"]
+KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")
+
+# What to install for the names that wren's own packages offer; a stranger's package says so in its own documentation.
+_PACKAGES: Final = {
+    ("compute", "docker"): "wren-backend-docker",
+    ("compute", "knative"): "wren-backend-knative",
+    ("compute", "openwhisk"): "wren-backend-openwhisk",
+    ("compute", "ibm_cf"): "wren-backend-ibmcf",
+    ("storage", "ibm_cos"): "wren-storage-cos",
+    ("monitor", "rabbitmq"): "wren-monitor-rabbitmq",
+}
+_NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor"}
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """An installed plugin that nobody has loaded yet."""
+
+    kind: Kind
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+
+def installed(kind: Kind) -> list[PluginInfo]:
+    """The plugins of a kind that the installed distributions offer, by name.  Imports none of them."""
+    found = {_info(kind, point) for point in entry_points(group=f"wren.{kind}")}
+    return sorted(found, key=lambda info: (info.name, info.distribution))
+
+
+def _info(kind: Kind, point: EntryPoint) -> PluginInfo:
+    dist = point.dist
+    return PluginInfo(kind, point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
+
+
+def load_compute(name: str) -> "type[Compute[Any]]":
+    """The class of the compute backend of that name.  Raises the family of `PluginError`."""
+    from wren.spi import Compute
+
+    return _load("compute", name, Compute)
+
+
+def load_storage(name: str) -> "type[Storage[Any]]":
+    """The class of the storage of that name.  Raises the family of `PluginError`."""
+    from wren.spi import Storage
+
+    return _load("storage", name, Storage)
+
+
+def load_monitor(name: str) -> "type[Monitor[Any]]":
+    """The class of the monitor of that name.  Raises the family of `PluginError`."""
+    from wren.spi import Monitor
+
+    return _load("monitor", name, Monitor)
+
+
+def _load(kind: Kind, name: str, contract: type[Any]) -> Any:
+    import pluggy
+
+    from wren import hookspecs
+
+    point = _find(kind, name)
+    owner = f"the {_NOUNS[kind]} {name!r} of {_info(kind, point).distribution}"
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(point.load(), name=name)
+        manager.check_pending()
+        classes = getattr(manager.hook, f"wren_{kind}")()
+    except Exception as error:  # importing a stranger's module may raise anything
+        raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
+    if len(classes) != 1:
+        raise PluginError(f"{owner} must implement the hook wren_{kind} once; {point.value} does so {len(classes)} times")
+    (found,) = classes
+    if not (isinstance(found, type) and issubclass(found, contract)):
+        raise PluginError(f"{owner} must give a subclass of wren.spi.{contract.__name__}, not {found!r}")
+    if found.name != name:
+        raise PluginError(f"{owner} gives {found.__qualname__}, whose name is {found.name!r}: both names must be the same")
+    return found
+
+
+def _find(kind: Kind, name: str) -> EntryPoint:
+    points = {(point.value, _info(kind, point).distribution): point for point in entry_points(group=f"wren.{kind}", name=name)}
+    if len(points) > 1:
+        owners = " and ".join(sorted(f"{owner} ({value})" for value, owner in points))
+        raise PluginConflict(f"{owners} all offer a {_NOUNS[kind]} {name!r}: uninstall all but one")
+    if points:
+        return next(iter(points.values()))
+    names = sorted({info.name for info in installed(kind)})
+    package = _PACKAGES.get((kind, name))
+    cure = f"pip install {package}" if package else "is its package installed in this environment?"
+    raise PluginNotFound(f"no {_NOUNS[kind]} {name!r}; {cure} (installed: {', '.join(names) or 'none'})")

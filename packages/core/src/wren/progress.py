@@ -1,0 +1,47 @@
+"""A progress bar while the caller waits, on a terminal or in a notebook, for waits of over half a second."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from wren.futures import CallTable
+
+__all__ = ["waiting"]
+
+PATIENCE: Final = 0.5  # seconds before a bar appears
+INTERVAL: Final = 0.1  # seconds between two looks
+
+
+def waiting(tables: list[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
+    """Do `wait` for at most `timeout` seconds, showing how far the tables are where somebody looks; what it returned."""
+    if not _somebody_looks():
+        return wait(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    if wait(PATIENCE if timeout is None else min(timeout, PATIENCE)):
+        return True
+    with _bar() as bar:
+        task = bar.add_task("calls", total=sum(map(len, tables)))
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            done = (left is not None and left <= 0) or wait(INTERVAL if left is None else min(left, INTERVAL))
+            ended = sum(len(table) - table.unfinished for table in tables)
+            bar.update(task, completed=ended)
+            if done or _over(tables):
+                return wait(0)
+
+
+def _over(tables: list[CallTable]) -> bool:
+    return not any(table.unfinished for table in tables)
+
+
+def _somebody_looks() -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,197 @@
+"""Turns functions and arguments into bytes, and what a worker says of a failure into an exception; on the client.
+
+Everything is pickled before anything is invoked, so that what cannot be pickled is an error at the call and a caller's
+later changes to its data are not seen by half of the calls.  Scalars are the exception: they neither fail nor change,
+and so a batch of them is pickled as one when it is sent, which costs a sixth.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+from wren.binding import Bound, describe_function
+from wren.errors import CallError, RemoteError, RemoteTraceback, SerializationError, StorageError, WorkerLost
+from wren.wire import Failure, Gather
+from wren.worker.stream import SCALARS, cloudpickle_chunks, pickle_chunks
+
+__all__ = [
+    "GatheredArguments",
+    "PickledArguments",
+    "PlainArguments",
+    "load_failure",
+    "pickle_arguments",
+    "pickle_function",
+]
+
+_SAMPLE = 64  # arguments whose sizes are looked at for the mean
+
+
+class PlainArguments:
+    """Arguments that are scalars throughout; see `wren.spi.Arguments`."""
+
+    __slots__ = ("_args", "_kwargs", "mean_size")
+
+    def __init__(self, args: list[tuple[Any, ...]], kwargs: list[dict[str, Any]] | None) -> None:
+        self._args, self._kwargs = args, kwargs
+        sample = args[:: max(1, len(args) // _SAMPLE)]
+        self.mean_size = len(pickle.dumps(sample, 5)) // max(1, len(sample))
+
+    def __len__(self) -> int:
+        return len(self._args)
+
+    def pickled(self, call: int) -> list[bytes]:
+        return [pickle.dumps((self._args[call], self._kwargs[call] if self._kwargs else {}), 5)]
+
+    def gathered(self, call: int) -> None:
+        return None
+
+    def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None]:
+        return _pick(self._args, calls), self._kwargs and _pick(self._kwargs, calls)
+
+
+class PickledArguments:
+    """Arguments pickled call by call: in one pickle, mutable ones would share state between calls."""
+
+    __slots__ = ("_pickles", "mean_size")
+
+    def __init__(self, pickles: list[list[bytes]]) -> None:
+        self._pickles = pickles
+        sample = pickles[:: max(1, len(pickles) // _SAMPLE)]
+        self.mean_size = sum(map(len, chain.from_iterable(sample))) // max(1, len(sample))
+
+    def __len__(self) -> int:
+        return len(self._pickles)
+
+    def pickled(self, call: int) -> list[bytes]:
+        return self._pickles[call]
+
+    def gathered(self, call: int) -> None:
+        return None
+
+    def plain(self, calls: Sequence[int]) -> None:
+        return None
+
+
+class GatheredArguments:
+    """The arguments of reducers: results that workers read from the storage."""
+
+    __slots__ = ("_inputs", "mean_size")
+
+    def __init__(self, inputs: Sequence[Gather]) -> None:
+        self._inputs = inputs
+        self.mean_size = 0
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def pickled(self, call: int) -> list[bytes]:
+        raise SerializationError(f"the arguments of reducer {call} are in the storage")
+
+    def gathered(self, call: int) -> Gather:
+        return self._inputs[call]
+
+    def plain(self, calls: Sequence[int]) -> None:
+        return None
+
+
+def _pick(items: list[Any], calls: Sequence[int]) -> list[Any]:
+    if isinstance(calls, range) and calls.step == 1:
+        return items[calls.start : calls.stop]
+    return [items[call] for call in calls]
+
+
+def pickle_function(function: Callable[..., Any]) -> list[bytes]:
+    """The function's pickle in chunks; SerializationError names what in it cannot be pickled."""
+    try:
+        return cloudpickle_chunks(function)
+    except Exception as error:  # a __reduce__ may raise anything
+        raise SerializationError(f"the function {describe_function(function)} cannot be pickled: {error}") from error
+
+
+def pickle_arguments(bound: Bound) -> PlainArguments | PickledArguments:
+    """The arguments of all calls; SerializationError names the first that cannot be pickled."""
+    if _all_scalars(bound):
+        return PlainArguments(bound.args, bound.kwargs)
+    keywords = bound.kwargs or [{}] * len(bound.args)
+    return PickledArguments(
+        [_pickle_call(index, args, kwargs) for index, (args, kwargs) in enumerate(zip(bound.args, keywords, strict=True))]
+    )
+
+
+def _all_scalars(bound: Bound) -> bool:
+    if not set(map(type, chain.from_iterable(bound.args))) <= SCALARS:
+        return False
+    values = chain.from_iterable(kwargs.values() for kwargs in bound.kwargs or ())
+    return set(map(type, values)) <= SCALARS
+
+
+def _pickle_call(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:
+    try:
+        return _pickle_for_worker((args, kwargs))
+    except Exception as error:  # a __reduce__ may raise anything
+        name = _culprit(args, kwargs)
+        raise SerializationError(f"{name} of call {index} cannot be pickled: {error}; nothing was invoked") from error
+
+
+def _pickle_for_worker(value: object) -> list[bytes]:
+    """By reference where that is enough: what is in `__main__` cannot be imported by a worker."""
+    chunks = pickle_chunks(value)
+    if any(b"__main__" in chunk for chunk in chunks) or _by_value_modules():
+        return cloudpickle_chunks(value)
+    return chunks
+
+
+def _by_value_modules() -> bool:
+    """Whether the user asked cloudpickle to take some modules along."""
+    import cloudpickle
+
+    return bool(cloudpickle.list_registry_pickle_by_value())
+
+
+def _culprit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Which argument it is, for the error's text."""
+    named = [(f"argument {position}", value) for position, value in enumerate(args)]
+    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+    for name, value in named:
+        try:
+            _pickle_for_worker(value)
+        except Exception:  # noqa: BLE001 - this is the one that is looked for
+            return f"{name} ({type(value).__qualname__})"
+    return "an argument"
+
+
+def load_failure(failure: Failure) -> BaseException:
+    """The exception that a future raises for what a worker said; runs the user's code, so in the user's thread."""
+    error = _failed_call(failure) if failure.kind != "exception" else _load_exception(failure)
+    if failure.traceback:
+        error.__cause__ = RemoteTraceback(failure.traceback)
+    return error
+
+
+def _load_exception(failure: Failure) -> BaseException:
+    if failure.pickled:
+        try:
+            error = pickle.loads(failure.pickled)
+        except Exception as broken:  # a constructor that wants other arguments than the exception keeps, for one
+            reason = f" (it cannot be unpickled here: {type(broken).__name__}: {broken})"
+        else:
+            if isinstance(error, BaseException):
+                return error
+            reason = f" (its pickle is a {type(error).__qualname__})"
+    else:
+        reason = " (it cannot be pickled)"
+    return RemoteError(f"{failure.name}: {failure.message}{reason}")
+
+
+def _failed_call(failure: Failure) -> CallError | SerializationError | StorageError:
+    said = f"{failure.message} ({failure.name})"
+    match failure.kind:
+        case "exit":
+            return WorkerLost(f"the function ended by {failure.name}: {failure.message}")
+        case "result":
+            return SerializationError(said)
+        case "storage":
+            return StorageError(said)
+        case _:
+            return RemoteError(said)

@@ -1,0 +1,413 @@
+"""The contracts: what compute, storage and monitor plugins implement, and what wren hands to them.
+
+A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one overrides `submit`.  Policy (how many calls
+at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
+`wren.errors` and core decides.
+
+Within a major version these contracts only grow, and only behind `Feature` flags.
+"""
+
+import enum
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from wren import wire
+from wren.errors import BackendError, Unsupported
+
+__all__ = [
+    "Alive",
+    "Arguments",
+    "Check",
+    "Compute",
+    "Deployment",
+    "Exited",
+    "Feature",
+    "Invocation",
+    "Limits",
+    "Monitor",
+    "ObjectInfo",
+    "Outcomes",
+    "Pickled",
+    "Receipt",
+    "Report",
+    "Runtime",
+    "RuntimeInfo",
+    "Shell",
+    "Storage",
+    "Stored",
+]
+
+Options = TypeVar("Options")
+
+
+class Shell(enum.Enum):
+    """How a backend talks to its workers: which shell of `wren.worker` runs there."""
+
+    PIPE = "pipe"
+    HTTP = "http"
+    OPENWHISK = "openwhisk"
+
+
+class Feature(enum.Flag):
+    """Optional abilities; asking for one that is not declared raises `Unsupported`."""
+
+    NONE = 0
+    # compute
+    QUEUE = enum.auto()  # takes any number of calls in one invocation, and queues, batches and balances them itself
+    DIRECT = enum.auto()  # statuses and results come back on the backend's own channel
+    WITHDRAW = enum.auto()
+    KILL = enum.auto()
+    LOGS = enum.auto()
+    PROBE = enum.auto()
+    LIST = enum.auto()
+    REMOTE_INVOKE = enum.auto()
+    # storage
+    WORKER = enum.auto()  # workers can open it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a backend can take; None is no limit."""
+
+    payload: int | None = None  # bytes of an encoded payload
+    result: int | None = None  # bytes of a result that comes back directly
+    concurrency: int | None = None  # activations at once
+    timeout: float | None = None  # seconds a call may run
+    memory: tuple[int, int] | None = None  # MiB, least and most
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What calls run in."""
+
+    name: str | None = None  # an image, where the backend has images
+    memory: int | None = None  # MiB; None: the backend's default
+    timeout: float | None = None  # seconds that the longest call may take
+    workers: int | None = None  # most calls at once; None: the backend's own number
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What a runtime has: decides which modules must travel."""
+
+    python: str  # "3.12"
+    platform: str
+    modules: frozenset[str] = frozenset()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A runtime that is ready to be invoked.  `tag` travels beside each payload; shells refuse any other."""
+
+    name: str
+    runtime: Runtime
+    tag: str = ""
+    reply_delay: float = 0.0  # seconds that a reply's first byte must wait where a proxy would cut it
+    state: Any = field(default=None, repr=False, compare=False)  # the backend's own
+
+
+class Arguments(Protocol):
+    """The arguments of all calls of a job, serialised as late as is safe."""
+
+    def __len__(self) -> int:
+        """How many calls."""
+
+    def pickled(self, call: int) -> list[wire.Buffer]:
+        """The pickle of `(args, kwargs)` of one call, in chunks."""
+
+    def gathered(self, call: int) -> wire.Gather | None:
+        """The stored results that this call's argument is made of, for a reducer; else None."""
+
+    def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None] | None:
+        """Args and kwargs of these calls when they are scalars throughout, else None."""
+
+    @property
+    def mean_size(self) -> int:
+        """About how many bytes a call's arguments take."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Invocation:
+    """Some calls of one job, handed to a backend together."""
+
+    header: wire.Header
+    calls: Sequence[int]
+    arguments: Arguments
+    function: Sequence[wire.Buffer] = field(repr=False)  # the pickled function, in chunks
+    attempt: int = 0
+    timeout: float | None = None  # seconds each call may run
+
+    def payload(self) -> bytes:
+        """The invocation in wire v1's JSON."""
+        calls = [
+            wire.Call(call, self.arguments.gathered(call) or b"".join(self.arguments.pickled(call)))
+            for call in self.calls
+        ]
+        return wire.encode(wire.Payload(self.header, self.attempt, calls))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a platform calls an invocation that it took: for logs, probe and kill."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pickled:
+    """A result as it came, not unpickled before somebody asks for it."""
+
+    data: wire.Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A result that lies in the job's storage, sealed, under `wire.result_key`."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Calls of an invocation that succeeded, in columns: 100,000 records would cost more than the calls.
+
+    `values` has the result itself where that is a scalar, else `Pickled` or `Stored`.  Times are epoch seconds.
+    """
+
+    calls: Sequence[int]
+    values: Sequence[Any]
+    started: Sequence[float]
+    stopped: Sequence[float]
+    logs: Mapping[int, str] = field(default_factory=dict)
+
+
+class Report(Protocol):
+    """How a backend says what became of an invocation.  Every method is thread-safe and returns at once."""
+
+    def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
+        """The platform has it and starts it (or queues it, where it cannot tell)."""
+
+    def heartbeat(self, invocation: Invocation) -> None:
+        """Its worker is alive."""
+
+    def succeeded(self, invocation: Invocation, outcomes: Outcomes) -> None:
+        """These calls have results.  May be called many times, for some of the calls each time."""
+
+    def status(self, invocation: Invocation, status: wire.CallStatus) -> None:
+        """One call has ended, in whatever way; `status` is authenticated by its channel."""
+
+    def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
+        """These calls have no result: a `BackendError`, or a `CallError` when the backend saw how they ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """`probe`: it runs, or waits to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """`probe`: it is over; `reason` is for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `wren doctor` tried; `cure` says what to do where it failed."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    cure: str = ""
+
+
+class Compute(ABC, Generic[Options]):
+    """A platform that runs calls.
+
+    Constructed by core with its parsed options, once for each executor.  Every method may be called from any thread.
+    Methods raise the errors of `wren.errors.BackendError`'s family, each `from` the SDK's own, and nothing else.
+    """
+
+    name: ClassVar[str]
+    options_type: ClassVar[type]
+    shell: ClassVar[Shell] = Shell.HTTP
+    features: ClassVar[Feature] = Feature.NONE
+    limits: Limits = Limits()
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
+        """Make the runtime ready.  Idempotent: the same runtime and secrets give the same deployment."""
+
+    @abstractmethod
+    def undeploy(self, deployment: Deployment) -> None:
+        """Remove it.  Idempotent: what is gone already is no error."""
+
+    def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
+        """Hand over invocations and return before they end; what becomes of each goes to `report`.
+
+        This one runs `invoke` in a thread for each; core bounds how many there are at once.
+        """
+        for invocation in invocations:
+            threading.Thread(
+                target=self._invoke, args=(deployment, invocation, report), name=f"wren-{self.name}", daemon=True
+            ).start()
+
+    def invoke(self, deployment: Deployment, invocation: Invocation) -> Receipt | Sequence[wire.CallStatus]:
+        """Hand over one invocation, blocking.
+
+        Returns the statuses of its calls when the platform answers with them, else a receipt, and the statuses come by
+        the monitor.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} must implement invoke or submit")
+
+    def _invoke(self, deployment: Deployment, invocation: Invocation, report: Report) -> None:
+        try:
+            answer = self.invoke(deployment, invocation)
+        except BackendError as error:
+            report.failed(invocation, invocation.calls, error)
+        except Exception as error:  # a backend's bug must fail its calls, not leave them waiting
+            wrong = BackendError(f"the {self.name} backend raised {type(error).__name__}: {error}")
+            wrong.__cause__ = error
+            report.failed(invocation, invocation.calls, wrong)
+        else:
+            if isinstance(answer, Receipt):
+                report.accepted(invocation, answer)
+            else:
+                for status in answer:
+                    report.status(invocation, status)
+
+    def withdraw(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
+        """Take back a call; True if it had certainly not started, and will not.  Feature.WITHDRAW."""
+        raise self._unsupported("withdraw calls")
+
+    def kill(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
+        """End a running call; True if it was running.  It is reported as `CallCancelled`.  Feature.KILL."""
+        raise self._unsupported("kill calls")
+
+    def logs(self, receipt: Receipt) -> str:
+        """What the platform kept of an invocation's output.  Feature.LOGS."""
+        raise self._unsupported("read logs")
+
+    def probe(self, receipt: Receipt) -> Alive | Exited:
+        """Whether an invocation still runs.  Feature.PROBE."""
+        raise self._unsupported("probe calls")
+
+    def deployments(self) -> Iterator[Deployment]:
+        """What wren has deployed there.  Feature.LIST."""
+        raise self._unsupported("list deployments")
+
+    @abstractmethod
+    def describe(self, runtime: Runtime) -> RuntimeInfo:
+        """What the runtime has."""
+
+    def check(self) -> Iterator[Check]:
+        """Try the configured service, for `wren doctor`; leaves nothing behind."""
+        yield from ()
+
+    def close(self) -> None:
+        """Let go of connections.  Idempotent; calls that run go on."""
+
+    def _unsupported(self, what: str) -> Unsupported:
+        return Unsupported(f"the {self.name} backend cannot {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object as it is listed; `mtime` in epoch seconds."""
+
+    key: str
+    size: int
+    mtime: float
+    etag: str
+
+
+class Storage(ABC, Generic[Options]):
+    """Objects by bucket and key: primitives only, on which core builds what users see.
+
+    Thread-safe.  Raises `wren.errors.StorageError` and `NoSuchKey`, each `from` the SDK's own.  A reader sees an object
+    wholly or not at all.
+    """
+
+    name: ClassVar[str]
+    options_type: ClassVar[type]
+    features: ClassVar[Feature] = Feature.NONE
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @property
+    @abstractmethod
+    def bucket(self) -> str:
+        """The bucket of wren's own objects."""
+
+    @abstractmethod
+    def put(self, bucket: str, key: str, chunks: Iterable[wire.Buffer], *, if_absent: bool = False) -> None:
+        """Write an object, atomically; replaces one of the same key, or with `if_absent` PreconditionFailed."""
+
+    @abstractmethod
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """Bytes `start` to `stop` (None: to the end) of an object; NoSuchKey.
+
+        PreconditionFailed when `if_match` is given and is not the object's etag.
+        """
+
+    @abstractmethod
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose keys begin with `prefix` and sort behind `after`, in key order."""
+
+    @abstractmethod
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """One object's listing; NoSuchKey."""
+
+    @abstractmethod
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+
+    def worker(self) -> wire.Handle:
+        """How workers open it: a light module's `wren.worker.run.WorkerStorage`.  Feature.WORKER."""
+        raise Unsupported(f"workers cannot open the {self.name} storage")
+
+    def check(self) -> Iterator[Check]:
+        """Try the configured service, for `wren doctor`; leaves nothing behind."""
+        yield from ()
+
+    def close(self) -> None:
+        """Let go of connections.  Idempotent."""
+
+
+class Monitor(ABC, Generic[Options]):
+    """A way in which statuses come that is not the backend's own.  Storage is the truth, a monitor is a hint.
+
+    One thread calls `events`; `open_job`, `close_job` and `close` may come from any other.
+    """
+
+    name: ClassVar[str]
+    options_type: ClassVar[type]
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def open_job(self, header: wire.Header, calls: int, storage: "Storage[Any]") -> wire.Handle | None:
+        """Begin to watch a job; the handle is how its workers report, None when storing the status is enough."""
+
+    @abstractmethod
+    def events(self, timeout: float) -> Sequence[wire.CallStatus]:
+        """Statuses that came in, waiting at most `timeout` seconds for one.  May repeat; never invents."""
+
+    @abstractmethod
+    def close_job(self, header: wire.Header) -> None:
+        """Watch it no more.  Idempotent."""
+
+    def close(self) -> None:
+        """Let go of connections.  Idempotent."""

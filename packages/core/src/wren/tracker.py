@@ -1,0 +1,98 @@
+"""Takes in what backends and monitors say of calls, settles the futures, and decides what is tried again."""
+
+import logging
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wren import wire
+from wren.errors import CallLost, WorkerLost
+from wren.job import Job
+from wren.spi import Invocation, Outcomes, Pickled, Receipt, Storage, Stored
+from wren.wire import CallStatus, Failure
+
+__all__ = ["Tracker"]
+
+_log = logging.getLogger("wren.tracker")
+
+RETRIED = (WorkerLost, CallLost)
+
+
+class Tracker:
+    """The `wren.spi.Report` of one engine.  Thread-safe: a job's table has the lock."""
+
+    def __init__(self, again: Callable[[Job, Sequence[int], int], None]) -> None:
+        self._again = again  # invokes calls of a job once more, as the given attempt
+        self._jobs: dict[str, Job] = {}
+
+    def add(self, job: Job) -> None:
+        """Begin to track a job."""
+        self._jobs[job.header.job] = job
+
+    def find(self, job_id: str) -> Job | None:
+        """A job that has unfinished calls."""
+        return self._jobs.get(job_id)
+
+    def forget(self, job_id: str) -> Job | None:
+        """The job is over; what still comes of it is dropped."""
+        return self._jobs.pop(job_id, None)
+
+    def unfinished(self) -> list[Job]:
+        """The jobs that have unfinished calls, oldest first."""
+        return list(self._jobs.values())
+
+    # ---- wren.spi.Report
+
+    def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
+        _log.debug("accepted as %s", receipt.id, extra=_fields(invocation))
+        job = self._jobs.get(invocation.header.job)
+        if job is not None:
+            for call in invocation.calls:
+                job.table.run(call)
+
+    def heartbeat(self, invocation: Invocation) -> None:
+        _log.debug("heartbeat", extra=_fields(invocation))
+
+    def succeeded(self, invocation: Invocation, outcomes: Outcomes) -> None:
+        job = self._jobs.get(invocation.header.job)
+        if job is not None:
+            if invocation.attempt:
+                job.attempts.update(dict.fromkeys(outcomes.calls, invocation.attempt))
+            job.table.succeed(outcomes)
+
+    def status(self, invocation: Invocation, status: CallStatus) -> None:
+        job = self._jobs.get(invocation.header.job)
+        if job is None:
+            return
+        if status.state == "ok":
+            result = status.result
+            value: Any = Stored(status.attempt) if isinstance(result, wire.Span) else Pickled(result or b"")
+            outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], {status.call: status.logs})
+            self.succeeded(invocation, outcomes)
+        else:
+            failure = status.failure or Failure("lost", "WorkerLost", "the worker gave no reason", "")
+            times = {"started": status.started, "stopped": status.stopped}
+            job.table.fail(status.call, failure, **times, logs=status.logs)
+
+    def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
+        job = self._jobs.get(invocation.header.job)
+        if job is None:
+            return
+        _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
+        if isinstance(error, RETRIED) and invocation.attempt < job.options.retries:
+            self._again(job, calls, invocation.attempt + 1)
+            return
+        for call in calls:
+            job.table.fail(call, error, logs=logs)
+
+
+def load_stored(storage: Storage[Any], job: wire.Header, call: int, attempt: int) -> Any:
+    """The value of a stored result, which is unpickled only if the job's own worker sealed it."""
+    key = wire.result_key(job.executor, job.job, call, attempt)
+    sealed = storage.get(job.bucket, key)
+    return pickle.loads(wire.unseal(job.mac_key, job.executor, job.job, call, attempt, "ok", sealed))
+
+
+def _fields(invocation: Invocation) -> dict[str, Any]:
+    header = invocation.header
+    return {"executor": header.executor, "job": header.job, "attempt": invocation.attempt}

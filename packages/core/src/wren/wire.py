@@ -1,0 +1,342 @@
+"""The job format, version 1: what crosses between a client and its workers.
+
+Standard library only, for both sides import it.  One set of records, two encodings: JSON (here) for channels that
+carry text, and binary frames (`wren.worker.stream`) for pipes on one machine.  `tests/golden/` holds bytes of this
+version; a change that breaks them is a new version.
+
+Times are seconds since the epoch, sizes are bytes.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+VERSION: Final = 1
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Json: TypeAlias = Any  # what json.loads gives: the type system has no shorter true word for it
+State: TypeAlias = Literal["ok", "err"]
+
+
+class WireMismatch(ValueError):
+    """A message in a format version that this side does not speak."""
+
+
+# ---------------------------------------------------------------- records
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to `stop` of a stored object, and the SHA-256 (hex) that they must have."""
+
+    bucket: str
+    key: str
+    start: int
+    stop: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A pickled function, or packed modules, known by `id`.
+
+    The id is the SHA-256 (hex) of the content wherever the content is stored or cached between jobs; for a large blob
+    that goes down a pipe it is a name that is unique in the client's process, which saves the hashing.
+    """
+
+    id: str
+    size: int
+    key: str | None = None  # where it is stored; None when it travels with the payload
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """How a worker opens a storage or a reporter: `"module:attribute"`, called with the options as keywords."""
+
+    target: str
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The argument of a reducer: the stored results of calls `start` to `stop` of `job`, as a list in that order."""
+
+    executor: str
+    job: str
+    mac_key: bytes
+    bucket: str
+    start: int
+    stop: int
+    attempts: Mapping[int, int] = field(default_factory=dict)  # only those calls whose result is not of attempt 0
+    parameter: str | None = None  # the reducer's parameter that gets the list; None: the first positional one
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a payload.  `args` is the pickle of `(args, kwargs)`, where that is stored, or a reducer's inputs."""
+
+    id: int
+    args: bytes | Span | Gather
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What all calls of a job share.
+
+    `mac_key` opens nothing but this job's results (see `seal`).  `executor` is the uuid of the storage keys.
+    `env` maps to None what is to be unset.  `inject` names the parameters that the worker fills in.
+    """
+
+    executor: str
+    job: str
+    mac_key: bytes
+    function: Blob
+    python: str
+    modules: Blob | None = None
+    storage: Handle | None = None
+    bucket: str = ""
+    reporter: Handle | None = None
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    inject: tuple[str, ...] = ()
+    timeout: float | None = None
+    persist: bool = False  # results and statuses are stored, for whoever asks later
+    gathered: bool = False  # results are stored, for a reducer
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One activation: some calls of a job."""
+
+    header: Header
+    attempt: int
+    calls: Sequence[Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call has no result.
+
+    `kind` is "exception" (the function's own: `pickled` is it, or empty where that cannot be), "exit" (SystemExit or
+    KeyboardInterrupt), "result" (it cannot be pickled), "arguments" or "function" (they cannot be loaded), "storage".
+    """
+
+    kind: str
+    name: str  # of the exception's type
+    message: str
+    traceback: str
+    pickled: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CallStatus:
+    """The end of one attempt of one call, as any channel reports it."""
+
+    executor: str
+    job: str
+    call: int
+    attempt: int
+    state: State
+    started: float
+    stopped: float
+    result: bytes | Span | None = None  # the pickle, or where it is stored (sealed)
+    failure: Failure | None = None
+    logs: str = ""
+    worker: str = ""
+    mac: bytes = b""
+    v: int = VERSION
+
+
+# ---------------------------------------------------------------- storage keys
+
+SHARD: Final = 1_000  # calls in a folder of statuses, so that finished folders need not be listed again
+
+
+def job_prefix(executor: str, job: str) -> str:
+    """Where all objects of a job begin."""
+    return f"wren/{executor}/{job}/"
+
+
+def status_key(executor: str, job: str, call: int, attempt: int, state: State) -> str:
+    """The state is in the key's name, so that waiting reads no object."""
+    return f"{status_prefix(executor, job, call // SHARD)}{call:08d}.{attempt}.{state}"
+
+
+def status_prefix(executor: str, job: str, shard: int) -> str:
+    """Where the keys of a shard's statuses begin."""
+    return f"{job_prefix(executor, job)}status/{shard:05d}/"
+
+
+def parse_status_key(key: str) -> tuple[int, int, State]:
+    """(call, attempt, state) of a `status_key`; ValueError for any other key."""
+    call, attempt, state = key.rsplit("/", 1)[-1].split(".")
+    if state not in ("ok", "err"):
+        raise ValueError(f"{key!r} is no status key")
+    return int(call), int(attempt), "ok" if state == "ok" else "err"
+
+
+def result_key(executor: str, job: str, call: int, attempt: int) -> str:
+    """Where the sealed result of an attempt is stored."""
+    return f"{job_prefix(executor, job)}result/{call:08d}.{attempt}"
+
+
+# ---------------------------------------------------------------- authenticity
+
+SEAL_SIZE: Final = 32
+
+
+def mac(key: bytes, executor: str, job: str, call: int, attempt: int, state: State, content_hash: bytes) -> bytes:
+    """HMAC-SHA256 that binds a content to the attempt of the call that it claims to come from."""
+    identity = f"{executor}\n{job}\n{call}\n{attempt}\n{state}\n".encode()
+    return hmac.digest(key, identity + content_hash, "sha256")
+
+
+def seal(
+    key: bytes, executor: str, job: str, call: int, attempt: int, state: State, chunks: Iterable[Buffer]
+) -> list[Buffer]:
+    """The chunks of a stored object: its mac, then the content."""
+    content = list(chunks)
+    digest = hashlib.sha256()
+    for chunk in content:
+        digest.update(chunk)
+    return [mac(key, executor, job, call, attempt, state, digest.digest()), *content]
+
+
+def unseal(key: bytes, executor: str, job: str, call: int, attempt: int, state: State, sealed: Buffer) -> memoryview:
+    """The content of a sealed object.
+
+    ValueError if it is not what the job's own worker wrote for this very attempt: it must not be unpickled then.
+    """
+    view = memoryview(sealed)
+    content = view[SEAL_SIZE:]
+    expected = mac(key, executor, job, call, attempt, state, hashlib.sha256(content).digest())
+    if not hmac.compare_digest(expected, view[:SEAL_SIZE]):
+        raise ValueError(f"the stored object of call {call} of job {executor}/{job} was not written by its worker")
+    return content
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def encode(payload: Payload) -> bytes:
+    """A payload as JSON, for channels that carry text."""
+    header = payload.header
+    return _dump(
+        {
+            "v": header.v,
+            "executor": header.executor,
+            "job": header.job,
+            "mac_key": _b64(header.mac_key),
+            "attempt": payload.attempt,
+            "calls": [{"id": call.id, "args": _encode_args(call.args)} for call in payload.calls],
+            "function": _encode_record(header.function),
+            "modules": header.modules and _encode_record(header.modules),
+            "python": header.python,
+            "storage": header.storage and _encode_record(header.storage),
+            "bucket": header.bucket,
+            "reporter": header.reporter and _encode_record(header.reporter),
+            "env": dict(header.env),
+            "inject": list(header.inject),
+            "timeout": header.timeout,
+            "persist": header.persist,
+            "gathered": header.gathered,
+        }
+    )
+
+
+def decode(data: Buffer) -> Payload:
+    """The payload of `encode`.  Unknown keys are ignored; another version raises WireMismatch."""
+    raw = _load(data)
+    header = Header(
+        executor=raw["executor"],
+        job=raw["job"],
+        mac_key=base64.b64decode(raw["mac_key"]),
+        function=_decode_record(Blob, raw["function"]),
+        python=raw["python"],
+        modules=raw["modules"] and _decode_record(Blob, raw["modules"]),
+        storage=raw["storage"] and _decode_record(Handle, raw["storage"]),
+        bucket=raw["bucket"],
+        reporter=raw["reporter"] and _decode_record(Handle, raw["reporter"]),
+        env=raw["env"],
+        inject=tuple(raw["inject"]),
+        timeout=raw["timeout"],
+        persist=raw["persist"],
+        gathered=raw["gathered"],
+        v=raw["v"],
+    )
+    calls = [Call(call["id"], _decode_args(call["args"])) for call in raw["calls"]]
+    return Payload(header, raw["attempt"], calls)
+
+
+def encode_status(status: CallStatus) -> bytes:
+    """A status as JSON, for monitors and stored statuses."""
+    raw = _encode_record(status)
+    result, failure = status.result, status.failure
+    raw["result"] = _encode_args(result) if result is not None else None
+    raw["failure"] = failure and _encode_record(failure)
+    return _dump(raw)
+
+
+def decode_status(data: Buffer) -> CallStatus:
+    """The status of `encode_status`.  Unknown keys are ignored; another version raises WireMismatch.
+
+    Nothing in it is unpickled here: `mac` is for the caller to check first.
+    """
+    raw = _load(data)
+    raw["result"] = _decode_args(raw["result"]) if raw["result"] is not None else None
+    raw["failure"] = _decode_record(Failure, raw["failure"]) if raw["failure"] else None
+    return _decode_record(CallStatus, raw)
+
+
+def _encode_args(args: bytes | Span | Gather) -> Json:
+    match args:
+        case Span():
+            return {"span": _encode_record(args)}
+        case Gather():
+            raw = _encode_record(args)
+            return {"gather": raw | {"attempts": [[call, n] for call, n in args.attempts.items()]}}
+        case _:
+            return {"inline": _b64(args)}
+
+
+def _decode_args(raw: Mapping[str, Json]) -> Any:
+    if "span" in raw:
+        return _decode_record(Span, raw["span"])
+    if "gather" in raw:
+        return _decode_record(Gather, raw["gather"] | {"attempts": {call: n for call, n in raw["gather"]["attempts"]}})
+    return base64.b64decode(raw["inline"])
+
+
+_BYTES_FIELDS: Final = {"mac_key", "pickled", "mac"}
+
+
+def _encode_record(record: Any) -> dict[str, Json]:
+    fields = {name: getattr(record, name) for name in record.__slots__}
+    return {name: _b64(value) if name in _BYTES_FIELDS else value for name, value in fields.items()}
+
+
+def _decode_record(kind: type[Any], raw: Mapping[str, Json]) -> Any:
+    known = {name: raw[name] for name in kind.__slots__ if name in raw}
+    return kind(**{name: base64.b64decode(value) if name in _BYTES_FIELDS else value for name, value in known.items()})
+
+
+def _b64(data: Buffer) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _dump(raw: Json) -> bytes:
+    return json.dumps(raw, separators=(",", ":")).encode()
+
+
+def _load(data: Buffer) -> Json:
+    raw = json.loads(bytes(data))
+    if raw.get("v") != VERSION:
+        raise WireMismatch(
+            f"this message is in wire format {raw.get('v')!r}, this side of wren speaks {VERSION}: "
+            "install the same wren-core on both sides and deploy the runtime again"
+        )
+    return raw

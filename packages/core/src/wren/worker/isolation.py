@@ -1,0 +1,64 @@
+"""What one call changes in a shared worker process, the next one must not see.
+
+Looking at the environment, the working directory and the signal handlers after each call would cost more than a short
+call does.  So the few functions that change them are wrapped to leave a mark, and only a marked process is put back.
+"""
+
+import functools
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Isolation:
+    """Remembers how the process is meant to be and puts it back after a call that changed it."""
+
+    def __init__(self) -> None:
+        self._env: dict[str, str] = {}
+        self._cwd = ""
+        self._touched = False
+        for module, name in ((os, "putenv"), (os, "unsetenv"), (os, "chdir"), (os, "fchdir"), (signal, "signal")):
+            setattr(module, name, self._marking(getattr(module, name)))  # os.environ goes through putenv and unsetenv
+        self._handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def marking(*args: Any, **kwargs: Any) -> Any:
+            self._touched = True
+            return function(*args, **kwargs)
+
+        return marking
+
+    def take_over(self, env: Mapping[str, str], cwd: str) -> None:
+        """From now on this is how the process is meant to be."""
+        self._env, self._cwd = dict(env), cwd
+        self._touched = True
+        self.restore()
+
+    def apply(self, env: Mapping[str, str | None]) -> None:
+        """Set a call's own variables; None unsets."""
+        for name, value in env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def restore(self) -> None:
+        """Put back what was touched since the last time."""
+        if not self._touched:
+            return
+        for name in os.environ.keys() - self._env.keys():
+            del os.environ[name]
+        for name, value in self._env.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        if self._cwd:
+            try:
+                os.chdir(self._cwd)
+            except OSError:
+                pass  # it was removed meanwhile: the next call then sees that, as it would in the client
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        self._touched = False

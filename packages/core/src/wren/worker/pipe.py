@@ -1,0 +1,229 @@
+"""The shell of a local worker: batches come on a pipe, results leave on another.
+
+Before each call the worker *claims* it: it reads one byte of the claim pipe, whose value says which batch the next call
+belongs to.  The client takes unstarted calls back by reading the same pipe, so the kernel decides who has a call, and
+after a death the bytes that are left say exactly which calls had not begun.  Each result has left this process before
+the next call is claimed: a crash costs the one call that was running.
+
+Three more descriptors: `output`, an anonymous file that is stdout and stderr and outlives the process, for the last
+words of a crash; `page`, one float64 of shared memory, the time the running call began (0: none), for its timeout; and
+`lifeline`, which kills the process the moment the client is gone.
+"""
+
+import fcntl
+import mmap
+import os
+import pickle
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from wren.wire import Buffer, Header
+from wren.worker import stream
+from wren.worker.isolation import Isolation
+from wren.worker.run import WorkerStorage, failure, gather, open_handle, run, store
+from wren.worker.stream import FAILED, STORED
+
+PAGE: Final = struct.Struct("<d")
+LOG_LIMIT: Final = 1 << 20  # bytes of output kept of a call: the first and the last halves
+INLINE_LIMIT: Final = 1 << 16  # bytes of a stored result that also ride in the frame
+
+
+class _Job(NamedTuple):
+    header: Header
+    storage: WorkerStorage | None
+
+
+_Result = tuple[int, list[bytes]]
+_Calls = Iterator[tuple[int, Callable[[], _Result]]]  # the calls still to come: id, and what runs it
+
+
+class PipeShell:
+    """The state of a worker: functions, jobs and the batch that calls are claimed from."""
+
+    def __init__(self, tasks: int, results: int, claims: int, output: int, page: int) -> None:
+        self._tasks = open(tasks, "rb", buffering=1 << 16)
+        self._results, self._claims, self._output = results, claims, output
+        self._page = mmap.mmap(page, mmap.PAGESIZE)
+        self._pid = os.getpid()
+        self._printed = (sys.stdout, sys.stderr)  # as they are now: a function may put others in their place
+        self._isolation = Isolation()
+        self._functions: dict[str, Callable[..., Any] | list[bytes]] = {}  # a list: the failure to load it
+        self._jobs: dict[int, _Job] = {}
+
+    def serve(self) -> None:
+        """Run calls until the client is gone."""
+        stream.write(self._results, stream.frame(stream.READY, number=self._pid))
+        token: int | None = None
+        calls: _Calls = iter(())
+        while claim := os.read(self._claims, 1):
+            if claim[0] != token:
+                token = claim[0]
+                calls = self._next_batch(token)
+            call, work = next(calls)
+            self._run(call, work)
+
+    def _run(self, call: int, work: Callable[[], _Result]) -> None:
+        started = time.monotonic()
+        PAGE.pack_into(self._page, 0, started)
+        tag, chunks = work()
+        stopped = time.monotonic()
+        if os.getpid() != self._pid:
+            os._exit(0)  # the function forked, and this is the child: the call is the parent's
+        logs = self._take_output()
+        self._isolation.restore()
+        stream.write(
+            self._results,
+            stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped),
+        )
+        PAGE.pack_into(self._page, 0, 0.0)
+
+    # ---- what the client sends
+
+    def _next_batch(self, token: int) -> _Calls:
+        """Read frames up to the batch of `token`; batches before it were taken back whole."""
+        while True:
+            kind, tag, number, size, extra, _, _ = stream.HEAD.unpack(stream.read_exactly(self._tasks, stream.HEAD.size))
+            body = pickle.loads(stream.read_exactly(self._tasks, size))
+            if kind == stream.JOB:
+                self._add_job(number, body, extra)
+            elif kind == stream.CONTEXT:
+                self._take_over(body)
+            elif kind == stream.BATCH:
+                arguments = memoryview(stream.read_exactly(self._tasks, extra))
+                if tag == token:
+                    return self._calls(self._jobs[number], body, arguments)
+
+    def _take_over(self, context: stream.Context) -> None:
+        sys.path[:] = context.path
+        self._isolation.take_over(context.env, context.cwd)
+
+    def _add_job(self, number: int, job: stream.Job, extra: int) -> None:
+        for old in job.forget_jobs:
+            self._jobs.pop(old, None)
+        for name in job.forget_functions:
+            self._functions.pop(name, None)
+        if extra:
+            reader = stream.BoundedReader(self._tasks, extra)
+            try:
+                self._functions[job.header.function.id] = pickle.load(reader)
+            except BaseException as error:  # importing the user's modules may raise anything: the calls report it
+                self._functions[job.header.function.id] = failure(
+                    error, kind="function", message="the function cannot be loaded by the worker"
+                )
+            reader.drain()
+            self._isolation.restore()
+        wanted = job.header.persist or job.header.gathered or job.header.storage
+        self._jobs[number] = _Job(job.header, open_handle(job.header.storage) if wanted and job.header.storage else None)
+
+    # ---- calls
+
+    def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> _Calls:
+        function = self._functions[job.header.function.id]
+        simple = not (job.header.env or job.header.inject or job.header.persist or job.header.gathered)
+        if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
+            for call, args in zip(batch.calls, batch.plain[0], strict=True):
+                yield call, lambda args=args: run(function, args, {})  # type: ignore[misc]
+            return
+        for call, load in zip(batch.calls, _loaders(batch, arguments, job.storage), strict=True):
+            yield call, lambda call=call, load=load: self._call(job, batch.attempt, call, load)  # type: ignore[misc]
+
+    def _call(self, job: _Job, attempt: int, call: int, load: Callable[[], tuple[Any, dict[str, Any]]]) -> _Result:
+        """One call with all that its job asks for."""
+        header = job.header
+        function = self._functions[header.function.id]
+        if isinstance(function, list):
+            return FAILED, function
+        self._isolation.apply(header.env)
+        try:
+            args, kwargs = load()
+        except BaseException as error:  # unpickling imports the user's modules, which may raise anything
+            return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
+        if "id" in header.inject:
+            kwargs = {"id": call} | kwargs
+        tag, chunks = run(function, args, kwargs)
+        if tag == FAILED or not (header.persist or header.gathered):
+            return tag, chunks
+        try:
+            assert job.storage is not None
+            store(job.storage, header, call, attempt, chunks)
+        except Exception as error:  # whatever the storage raises is why this call has no result
+            return FAILED, failure(error, kind="storage", message="the result cannot be stored")
+        return (tag, chunks) if sum(map(len, chunks)) <= INLINE_LIMIT else (STORED, [])
+
+    def _take_output(self) -> Sequence[Buffer]:
+        """What the call printed, and an empty file for the next."""
+        for printed in self._printed:
+            try:
+                printed.flush()
+            except (OSError, ValueError):  # the function closed it
+                continue
+        size = os.lseek(self._output, 0, os.SEEK_END)
+        if not size:
+            return ()
+        logs = read_output(self._output, size)
+        os.ftruncate(self._output, 0)
+        return (logs,)
+
+
+def _loaders(
+    batch: stream.Batch, arguments: memoryview, storage: WorkerStorage | None
+) -> Iterator[Callable[[], tuple[Any, dict[str, Any]]]]:
+    """What loads the arguments of each call of a batch, when its turn has come."""
+    if batch.plain is not None:
+        args, kwargs = batch.plain
+        for index, values in enumerate(args):
+            yield lambda values=values, index=index: (values, kwargs[index] if kwargs else {})  # type: ignore[misc]
+    elif batch.gather is not None:
+        assert storage is not None
+        for inputs in batch.gather:
+            yield lambda inputs=inputs: gather(inputs, storage)  # type: ignore[misc]
+    else:
+        start = 0
+        for size in batch.sizes or ():
+            yield lambda start=start, stop=start + size: pickle.loads(arguments[start:stop])  # type: ignore[misc]
+            start += size
+
+
+def read_output(fd: int, size: int) -> bytes:
+    """The output file's content, its middle left out where it is longer than LOG_LIMIT."""
+    if size <= LOG_LIMIT:
+        return os.pread(fd, size, 0)
+    half = LOG_LIMIT // 2
+    gap = f"\n... {size - LOG_LIMIT} bytes left out ...\n".encode()
+    return os.pread(fd, half, 0) + gap + os.pread(fd, half, size - half)
+
+
+def guard(lifeline: int) -> None:
+    """Have the kernel kill this process, and those that it started, when the client's end of the pipe is closed.
+
+    By a signal on the descriptor rather than a thread: a call that is busy in C is killed too.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        gone = not os.read(lifeline, 1)  # nothing is ever written to it: only an end of file is ever read
+    except BlockingIOError:
+        gone = False
+    if gone:
+        sys.exit(0)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run as a local worker on the inherited descriptors named by the arguments."""
+    descriptors = [int(argument) for argument in arguments]
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    *channels, lifeline = descriptors
+    guard(lifeline)
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to handle
+    try:
+        PipeShell(*channels).serve()
+    except EOFError:
+        pass  # the client is gone

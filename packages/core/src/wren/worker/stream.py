@@ -1,0 +1,183 @@
+"""Frames on a pipe: the binary encoding of wire v1, and the pickling that both sides of a pipe share.
+
+Every frame begins with the same 40 bytes, `HEAD`:
+
+    kind u8 · tag u8 · reserved u16 · number u32 · size u64 · extra u64 · started f64 · stopped f64
+
+then `size` bytes of body and `extra` bytes more.  Little-endian.  Times are of `time.monotonic`, which on Linux is one
+clock for all processes.
+
+    client -> worker    number        tag     body                                     extra
+    CONTEXT             -             -       pickled `Context`                        -
+    JOB                 of the job    -       pickled `Job`                            the function, when not yet there
+    BATCH               of the job    token   pickled `Batch`                          the pickled arguments, if any
+
+    worker -> client
+    READY               process id    -       -                                        -
+    RESULT              call id       state   the result or the `Failure`, pickled     what the call printed (UTF-8)
+
+Objects are pickled with protocol 5 in one stream whose large buffers are written as they are, without a copy; read
+back with `readinto` they need none either, which is what out-of-band buffers would give, with one length in place of
+a list of them.
+"""
+
+import io
+import os
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from wren.wire import Buffer, Gather, Header
+
+HEAD: Final = struct.Struct("<BBxxIQQdd")
+
+CONTEXT, JOB, BATCH, READY, RESULT = range(1, 6)
+
+# The tag of a RESULT: how its body is to be read.
+PLAIN = 0  # a small scalar: safe to unpickle at once, in any thread
+PICKLED = 1  # unpickled when the caller asks for it
+STORED = 2  # no body: too large for the frame and in the storage already
+FAILED = 3  # a `wren.wire.Failure`
+
+SCALARS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
+PLAIN_LIMIT: Final = 4096  # bytes or characters; larger ones are not worth unpickling before they are asked for
+
+
+class Context(NamedTuple):
+    """What a local worker takes over from its client, again whenever it has changed."""
+
+    path: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+
+
+class Job(NamedTuple):
+    """A job as a worker keeps it.  `forget_*`: what the client will not refer to any more."""
+
+    header: Header
+    forget_jobs: Sequence[int]
+    forget_functions: Sequence[str]
+
+
+class Batch(NamedTuple):
+    """Some calls for one worker; exactly one of the last three says what their arguments are."""
+
+    attempt: int
+    calls: Sequence[int]
+    plain: tuple[Sequence[tuple[Any, ...]], Sequence[dict[str, Any]] | None] | None = None  # args and kwargs of scalars
+    sizes: Sequence[int] | None = None  # of the pickles of (args, kwargs) in the frame's extra bytes
+    gather: Sequence[Gather] | None = None
+
+
+def frame(
+    kind: int,
+    body: Sequence[Buffer] = (),
+    extra: Sequence[Buffer] = (),
+    *,
+    tag: int = 0,
+    number: int = 0,
+    started: float = 0.0,
+    stopped: float = 0.0,
+) -> list[Buffer]:
+    """The buffers of a frame, in order; small ones are joined."""
+    size, more = sum(map(len, body)), sum(map(len, extra))
+    head = HEAD.pack(kind, tag, number, size, more, started, stopped)
+    if size + more <= 65536:
+        return [b"".join((head, *body, *extra))]
+    return [head, *body, *extra]
+
+
+def write(fd: int, buffers: Sequence[Buffer]) -> None:
+    """Write all of the buffers to a blocking descriptor."""
+    if len(buffers) == 1:
+        written = os.write(fd, buffers[0])
+        if written == len(buffers[0]):
+            return
+        buffers = [memoryview(buffers[0])[written:]]
+    pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    while pending:
+        pending = skip(pending, os.writev(fd, pending[:512]))
+
+
+def skip(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
+    """The buffers without their first `count` bytes."""
+    for index, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [buffer[count:], *buffers[index + 1 :]]
+        count -= len(buffer)
+    return []
+
+
+# ---------------------------------------------------------------- pickling
+
+
+class _Chunks(list[bytes]):
+    """A file that keeps what the pickler writes, large immutable buffers without a copy."""
+
+    def write(self, data: Any) -> int:
+        # Only bytes can't change before they are sent.
+        self.append(data if type(data) is bytes else bytes(data))
+        return len(data)
+
+
+def pickle_chunks(value: object) -> list[bytes]:
+    """The pickle of `value`, by reference where its classes can be imported, else by value (cloudpickle).
+
+    Whatever either pickler raises comes out, cloudpickle's as the last.
+    """
+    try:
+        chunks = _Chunks()
+        pickle.Pickler(chunks, 5).dump(value)
+    except Exception:  # which errors a pickler raises is up to the objects: the second pickler has the last word
+        return cloudpickle_chunks(value)
+    return chunks
+
+
+def cloudpickle_chunks(value: object) -> list[bytes]:
+    """The pickle of `value`, with what is in `__main__` or has no importable name taken along by value."""
+    import cloudpickle  # noqa: PLC0415 - a third of a worker's cold start, and many workers never need it
+
+    chunks = _Chunks()
+    cloudpickle.Pickler(chunks, 5).dump(value)
+    return chunks
+
+
+class BoundedReader(io.RawIOBase):
+    """Exactly `size` bytes of a stream, so that a failed unpickling cannot leave it out of step."""
+
+    def __init__(self, stream: io.BufferedReader, size: int) -> None:
+        self._stream = stream
+        self.remaining = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: self.remaining]
+        count = self._stream.readinto(view)
+        self.remaining -= count
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(self.remaining if size < 0 else min(size, self.remaining))
+        self.remaining -= len(data)
+        return data
+
+    def readline(self, size: int | None = -1) -> bytes:
+        data = self._stream.readline(self.remaining if size is None or size < 0 else min(size, self.remaining))
+        self.remaining -= len(data)
+        return data
+
+    def drain(self) -> None:
+        """Throw the rest away."""
+        while self.remaining and self.read(min(self.remaining, 1 << 20)):
+            pass
+
+
+def read_exactly(stream: io.BufferedReader, size: int) -> bytes:
+    """`size` bytes; EOFError when the other side is gone before."""
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError("the client closed the pipe")
+    return data
