@@ -8,7 +8,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import BindingError, Unsupported
 
@@ -23,6 +23,10 @@ _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSIT
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """The arguments of all calls of a job, in columns; `kwargs` is None when no call has any."""
@@ -32,7 +36,9 @@ class Bound:
     inject: tuple[str, ...] = ()
 
 
-def bind(function: Callable[..., Any], iterdata: Iterable[Any], extra: Sequence[Any] | Mapping[str, Any] | None = None) -> Bound:
+def bind(
+    function: Callable[..., Any], iterdata: Iterable[Any], extra: Sequence[Any] | Mapping[str, Any] | None = None
+) -> Bound:
     """The arguments of each call.
 
     `extra` goes to all calls: a sequence behind the positional arguments, a mapping as keywords.  Neither it nor the
@@ -81,10 +87,12 @@ def _materialise(iterdata: Iterable[Any]) -> list[Any]:
     except TypeError as error:
         if isinstance(iterdata, Iterable):
             raise
-        raise BindingError(f"iterdata is a {type(iterdata).__name__}, which is not iterable: put it in a list") from error
+        raise BindingError(
+            f"iterdata is a {type(iterdata).__name__}, which is not iterable: put it in a list"
+        ) from error
 
 
-def _split_extra(extra: Sequence[Any] | Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _split_extra(extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if extra is None:
         return (), {}
     if isinstance(extra, Mapping):
@@ -101,13 +109,13 @@ class _Target(NamedTuple):
     signature: inspect.Signature | None  # without what is injected; None for builtins that have none
     inject: tuple[str, ...]
 
-    def arguments(self, element: Any, extra: Sequence[Any], keywords: Mapping[str, Any], index: int) -> "_Arguments":
+    def arguments(self, element: Any, extra: Sequence[Any], keywords: Mapping[str, Any], index: int) -> Arguments:
         """An element's place in the table, and what goes to all calls."""
         args: tuple[Any, ...] = (element,)
         kwargs: dict[str, Any] = {}
-        if isinstance(element, tuple):
-            args = tuple(element)
-        elif isinstance(element, list) and self._takes_several() and self._binds((*element, *extra), keywords):
+        if isinstance(element, tuple) or (
+            isinstance(element, list) and self._takes_several() and self._binds((*element, *extra), keywords)
+        ):
             args = tuple(element)
         elif isinstance(element, dict) and self._takes_names(element, extra, keywords, index):
             args, kwargs = (), dict(element)
@@ -131,9 +139,11 @@ class _Target(NamedTuple):
             return False
         parameters = self.signature.parameters.values()
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        return sum(p.kind in _POSITIONAL for p in parameters) + variadic >= 2  # noqa: PLR2004 - "two or more"
+        return sum(p.kind in _POSITIONAL for p in parameters) + variadic >= 2
 
-    def _takes_names(self, element: dict[Any, Any], extra: Sequence[Any], keywords: Mapping[str, Any], index: int) -> bool:
+    def _takes_names(
+        self, element: dict[Any, Any], extra: Sequence[Any], keywords: Mapping[str, Any], index: int
+    ) -> bool:
         """Whether a dict is the arguments by name; if not it must be the one argument."""
         if self.signature is None:
             return False
@@ -163,10 +173,9 @@ class _Target(NamedTuple):
             parts.append(f"missing {', '.join(missing)}")
         if unexpected := [_with_guess(str(name), parameters) for name in names if name not in parameters]:
             parts.append(f"unexpected {', '.join(unexpected)}")
-        return f"element {index} of iterdata does not fit {self.name}{self.signature}: {'; '.join(parts) or 'wrong keys'}"
-
-
-_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+        return (
+            f"element {index} of iterdata does not fit {self.name}{self.signature}: {'; '.join(parts) or 'wrong keys'}"
+        )
 
 
 def _with_guess(name: str, known: Iterable[str]) -> str:

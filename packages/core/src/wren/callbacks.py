@@ -54,5 +54,5 @@ def run_now(callback: Callable[[Any], object], future: Any) -> None:
     """Call `callback(future)`; what it raises is logged, as the standard library does."""
     try:
         callback(future)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the callback is the user's
         _log.exception("the callback %r of %r raised", callback, future)

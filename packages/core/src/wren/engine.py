@@ -19,8 +19,10 @@ from wren.futures import CallTable
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
 from wren.serialize import pickle_arguments
-from wren.spi import Arguments, Compute, Runtime, Storage
+from wren.spi import Arguments, Compute, Feature, Runtime, Storage, Stored
 from wren.tracker import Tracker, load_stored
+from wren.watcher import Watcher
+from wren.wire import Header
 
 __all__ = ["Engine"]
 
@@ -41,7 +43,14 @@ class Engine:
         self._invoker = Invoker(self.compute, Runtime(workers=workers))
         self._tracker = Tracker(self._again)
         self._then: dict[str, Callable[[], None]] = {}  # what waits for a job to be over, by its id
-        self._stored: dict[str, Job] = {}  # jobs whose results may lie in the storage
+        self._stored: dict[str, Header] = {}  # of jobs whose results may lie in the storage
+        self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)
+
+    def _open_monitor(self, config: Config) -> Watcher:
+        """What brings the statuses that the backend does not bring itself."""
+        monitor_type = plugins.load_monitor("storage")
+        monitor = monitor_type(config.options("storage", monitor_type.options_type))
+        return Watcher(monitor, self.storage, self._tracker)
 
     # ---- jobs
 
@@ -73,7 +82,8 @@ class Engine:
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.
         """
         blob, chunks = pickle_blob(function)
-        uses_storage = gathered or reads_storage
+        persist = Feature.DIRECT not in self.compute.features
+        uses_storage = gathered or reads_storage or persist
         header = make_header(
             self._uuid,
             job_id,
@@ -82,26 +92,29 @@ class Engine:
             inject=inject,
             storage=self.storage.worker() if uses_storage else None,
             bucket=self.storage.bucket if uses_storage else "",
+            persist=persist,
             gathered=gathered,
         )
         table = CallTable(self.id, job_id, len(arguments), self)
         job = Job(header, chunks, arguments, table, options)
-        if gathered:
-            self._stored[job_id] = job
+        if uses_storage:
+            self._stored[job_id] = header
         if len(table):
             self._tracker.add(job)
         return job
 
     def launch(self, job: Job) -> None:
         """Have all calls of a job run."""
-        if len(job.table):
+        if not len(job.table):
+            self.finished(job.header.job)
+        else:
+            if self._watcher is not None:
+                self._watcher.open(job)
             self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
 
     def when_finished(self, job: Job, action: Callable[[], None]) -> None:
-        """Call `action` once, in the callbacks' thread, when every call of the job has settled."""
+        """Before a job is launched: call `action` in the callbacks' thread when each of its calls has settled."""
         self._then[job.header.job] = action
-        if not job.table.unfinished:
-            self.finished(job.header.job)
 
     def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         self._invoker.invoke(job, calls, attempt, self._tracker)
@@ -113,13 +126,15 @@ class Engine:
         job = self._tracker.find(job_id)
         return job is not None and self._invoker.withdraw(job, call)
 
-    def load(self, job_id: str, call: int, attempt: int) -> Any:
-        """The value of a stored result."""
-        return load_stored(self.storage, self._stored[job_id].header, call, attempt)
+    def load(self, job_id: str, call: int, stored: Stored) -> Any:
+        """The value of a stored result; raises the exception of a stored failure."""
+        return load_stored(self.storage, self._stored[job_id], call, stored)
 
     def finished(self, job_id: str) -> None:
         """Every call of a job has settled: what waited for it may go on."""
-        self._tracker.forget(job_id)
+        job = self._tracker.forget(job_id)
+        if job is not None and self._watcher is not None:
+            self._watcher.close(job)
         action = self._then.pop(job_id, None)
         if action is not None:
             callbacks.run(lambda _: action(), job_id)
@@ -139,3 +154,5 @@ class Engine:
         """Let go of the plugins' connections.  Idempotent; what runs goes on."""
         self.compute.close()
         self.storage.close()
+        if self._watcher is not None:
+            self._watcher.end()

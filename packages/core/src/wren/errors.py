@@ -82,7 +82,7 @@ class BackendError(WrenError):
 
 
 class Throttled(BackendError):
-    """Certainly not delivered, for the platform is busy; `delay` is the seconds it asks to wait, None if it says none."""
+    """Certainly not delivered, for the platform is busy; `delay`: seconds that it asks to wait, if it says so."""
 
     def __init__(self, message: str, delay: float | None = None) -> None:
         super().__init__(message)
@@ -158,7 +158,7 @@ class WaitTimeout(WrenError, TimeoutError):
     """Waiting took longer than the caller's `timeout`; the calls go on."""
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is no error: it is shown as the cause of one
+class RemoteTraceback(Exception):
     """The text of a traceback in a worker, the `__cause__` of the exception that came from there."""
 
     def __init__(self, text: str) -> None:

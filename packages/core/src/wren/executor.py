@@ -15,7 +15,15 @@ from wren.futures import CallTable, Future, wait_all, wait_any
 from wren.job import CallOptions
 from wren.progress import waiting
 
-__all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "FunctionExecutor", "ReturnWhen", "function_executor", "local_executor"]
+__all__ = [
+    "ALL_COMPLETED",
+    "ALWAYS",
+    "ANY_COMPLETED",
+    "FunctionExecutor",
+    "ReturnWhen",
+    "function_executor",
+    "local_executor",
+]
 
 T = TypeVar("T")
 Extra = Sequence[Any] | Mapping[str, Any] | None

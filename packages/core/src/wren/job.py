@@ -73,6 +73,7 @@ def make_header(
     inject: tuple[str, ...] = (),
     storage: Handle | None = None,
     bucket: str = "",
+    persist: bool = False,
     gathered: bool = False,
 ) -> Header:
     """The header of a new job, with a key of its own."""
@@ -87,5 +88,6 @@ def make_header(
         env=options.env,
         inject=inject,
         timeout=options.timeout,
+        persist=persist,
         gathered=gathered,
     )

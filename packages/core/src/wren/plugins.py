@@ -73,7 +73,7 @@ def load_monitor(name: str) -> "type[Monitor[Any]]":
     return _load("monitor", name, Monitor)
 
 
-def _load(kind: Kind, name: str, contract: type[Any]) -> Any:
+def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
     import pluggy
 
     from wren import hookspecs
@@ -89,17 +89,23 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> Any:
     except Exception as error:  # importing a stranger's module may raise anything
         raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
     if len(classes) != 1:
-        raise PluginError(f"{owner} must implement the hook wren_{kind} once; {point.value} does so {len(classes)} times")
+        raise PluginError(
+            f"{owner} must implement the hook wren_{kind} once; {point.value} does so {len(classes)} times"
+        )
     (found,) = classes
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise PluginError(f"{owner} must give a subclass of wren.spi.{contract.__name__}, not {found!r}")
     if found.name != name:
-        raise PluginError(f"{owner} gives {found.__qualname__}, whose name is {found.name!r}: both names must be the same")
+        raise PluginError(
+            f"{owner} gives {found.__qualname__}, whose name is {found.name!r}: both names must be the same"
+        )
     return found
 
 
 def _find(kind: Kind, name: str) -> EntryPoint:
-    points = {(point.value, _info(kind, point).distribution): point for point in entry_points(group=f"wren.{kind}", name=name)}
+    points = {
+        (point.value, _info(kind, point).distribution): point for point in entry_points(group=f"wren.{kind}", name=name)
+    }
     if len(points) > 1:
         owners = " and ".join(sorted(f"{owner} ({value})" for value, owner in points))
         raise PluginConflict(f"{owners} all offer a {_NOUNS[kind]} {name!r}: uninstall all but one")

@@ -14,7 +14,7 @@ INTERVAL: Final = 0.1  # seconds between two looks
 
 
 def waiting(tables: list[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
-    """Do `wait` for at most `timeout` seconds, showing how far the tables are where somebody looks; what it returned."""
+    """What `wait` returns, given at most `timeout` seconds; where somebody looks, how far the tables are is shown."""
     if not _somebody_looks():
         return wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout

@@ -34,7 +34,9 @@ def map_reduce(
     number = engine.number()
     through_client = through_client or Feature.WORKER not in engine.storage.features
     stored = not through_client
-    mapping = engine.prepare(f"M{number}", map_function, pickle_arguments(bound), options, bound.inject, gathered=stored)
+    mapping = engine.prepare(
+        f"M{number}", map_function, pickle_arguments(bound), options, bound.inject, gathered=stored
+    )
     header = mapping.header
     calls = len(mapping.table)
     inputs = Gather(header.executor, header.job, header.mac_key, header.bucket, 0, calls, mapping.attempts, parameter)
@@ -65,7 +67,7 @@ class _Reduction:
             if self._through_client:
                 self._reducing.arguments = self._results()
             self._engine.launch(self._reducing)
-        except Exception as error:  # whatever it is, the reducer's future must not wait for ever
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reducer's future must not wait for ever
             self._reducing.table.fail(0, error)
 
     def _results(self) -> Arguments:

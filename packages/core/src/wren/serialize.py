@@ -115,7 +115,10 @@ def pickle_arguments(bound: Bound) -> PlainArguments | PickledArguments:
         return PlainArguments(bound.args, bound.kwargs)
     keywords = bound.kwargs or [{}] * len(bound.args)
     return PickledArguments(
-        [_pickle_call(index, args, kwargs) for index, (args, kwargs) in enumerate(zip(bound.args, keywords, strict=True))]
+        [
+            _pickle_call(index, args, kwargs)
+            for index, (args, kwargs) in enumerate(zip(bound.args, keywords, strict=True))
+        ]
     )
 
 
@@ -172,8 +175,8 @@ def load_failure(failure: Failure) -> BaseException:
 def _load_exception(failure: Failure) -> BaseException:
     if failure.pickled:
         try:
-            error = pickle.loads(failure.pickled)
-        except Exception as broken:  # a constructor that wants other arguments than the exception keeps, for one
+            error = pickle.loads(failure.pickled)  # noqa: S301 - authenticated by its channel
+        except Exception as broken:  # noqa: BLE001 - its constructor may raise anything
             reason = f" (it cannot be unpickled here: {type(broken).__name__}: {broken})"
         else:
             if isinstance(error, BaseException):

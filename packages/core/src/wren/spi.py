@@ -1,7 +1,7 @@
 """The contracts: what compute, storage and monitor plugins implement, and what wren hands to them.
 
-A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one overrides `submit`.  Policy (how many calls
-at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
+A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one overrides `submit`.  Policy (how many
+calls at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
 `wren.errors` and core decides.
 
 Within a major version these contracts only grow, and only behind `Feature` flags.
@@ -113,10 +113,12 @@ class Deployment:
 class Arguments(Protocol):
     """The arguments of all calls of a job, serialised as late as is safe."""
 
+    mean_size: int  # about how many bytes a call's arguments take
+
     def __len__(self) -> int:
         """How many calls."""
 
-    def pickled(self, call: int) -> list[wire.Buffer]:
+    def pickled(self, call: int) -> Sequence[wire.Buffer]:
         """The pickle of `(args, kwargs)` of one call, in chunks."""
 
     def gathered(self, call: int) -> wire.Gather | None:
@@ -124,10 +126,6 @@ class Arguments(Protocol):
 
     def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None] | None:
         """Args and kwargs of these calls when they are scalars throughout, else None."""
-
-    @property
-    def mean_size(self) -> int:
-        """About how many bytes a call's arguments take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,9 +164,10 @@ class Pickled:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A result that lies in the job's storage, sealed, under `wire.result_key`."""
+    """What lies in the job's storage, sealed: a result (`wire.result_key`), or the status of a failure."""
 
     attempt: int
+    state: wire.State = "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +197,7 @@ class Report(Protocol):
         """These calls have results.  May be called many times, for some of the calls each time."""
 
     def status(self, invocation: Invocation, status: wire.CallStatus) -> None:
-        """One call has ended, in whatever way; `status` is authenticated by its channel."""
+        """One call has ended, in whatever way; `status` is authenticated by its channel, or says only how it ended."""
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         """These calls have no result: a `BackendError`, or a `CallError` when the backend saw how they ended."""
@@ -273,7 +272,7 @@ class Compute(ABC, Generic[Options]):
             answer = self.invoke(deployment, invocation)
         except BackendError as error:
             report.failed(invocation, invocation.calls, error)
-        except Exception as error:  # a backend's bug must fail its calls, not leave them waiting
+        except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
             wrong = BackendError(f"the {self.name} backend raised {type(error).__name__}: {error}")
             wrong.__cause__ = error
             report.failed(invocation, invocation.calls, wrong)

@@ -51,7 +51,7 @@ class Executor(concurrent.futures.Executor):
         """Run `fn(*args, **kwargs)` and return its future."""
         return Future(self._start("A", fn, Bound([args], [kwargs] if kwargs else None)), 0)
 
-    def map(  # type: ignore[override] - the standard library's stub has no buffersize before 3.14
+    def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[T]:
         """Run `fn` over the iterables' elements; an iterator of the results in order.

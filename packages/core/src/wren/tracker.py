@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wren import wire
-from wren.errors import CallLost, WorkerLost
+from wren.errors import CallLost, StorageError, WorkerLost
 from wren.job import Job
+from wren.serialize import load_failure
 from wren.spi import Invocation, Outcomes, Pickled, Receipt, Storage, Stored
-from wren.wire import CallStatus, Failure
+from wren.wire import CallStatus, Failure, Header
 
-__all__ = ["Tracker"]
+__all__ = ["Tracker", "load_stored"]
 
 _log = logging.getLogger("wren.tracker")
 
@@ -62,17 +63,26 @@ class Tracker:
 
     def status(self, invocation: Invocation, status: CallStatus) -> None:
         job = self._jobs.get(invocation.header.job)
-        if job is None:
+        if job is not None:
+            self._settle(job, status)
+
+    def listed(self, status: CallStatus) -> None:
+        """What a monitor says of a call.  It may repeat itself, and what a call returned is in the storage."""
+        job = self._jobs.get(status.job)
+        if job is not None and job.header.executor == status.executor:
+            self._settle(job, status)
+
+    def _settle(self, job: Job, status: CallStatus) -> None:
+        times = {"started": status.started, "stopped": status.stopped}
+        if status.state == "err":
+            error = status.failure or Stored(status.attempt, "err")
+            job.table.fail(status.call, error, **times, logs=status.logs)
             return
-        if status.state == "ok":
-            result = status.result
-            value: Any = Stored(status.attempt) if isinstance(result, wire.Span) else Pickled(result or b"")
-            outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], {status.call: status.logs})
-            self.succeeded(invocation, outcomes)
-        else:
-            failure = status.failure or Failure("lost", "WorkerLost", "the worker gave no reason", "")
-            times = {"started": status.started, "stopped": status.stopped}
-            job.table.fail(status.call, failure, **times, logs=status.logs)
+        value: Any = Pickled(status.result) if isinstance(status.result, bytes) else Stored(status.attempt)
+        if status.attempt:
+            job.attempts[status.call] = status.attempt
+        logs = {status.call: status.logs} if status.logs else {}
+        job.table.succeed(Outcomes([status.call], [value], [status.started], [status.stopped], logs))
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         job = self._jobs.get(invocation.header.job)
@@ -86,11 +96,22 @@ class Tracker:
             job.table.fail(call, error, logs=logs)
 
 
-def load_stored(storage: Storage[Any], job: wire.Header, call: int, attempt: int) -> Any:
-    """The value of a stored result, which is unpickled only if the job's own worker sealed it."""
-    key = wire.result_key(job.executor, job.job, call, attempt)
+def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -> Any:
+    """The value of a stored result, or raises the exception of a stored failure.
+
+    Nothing is unpickled that the job's own worker did not seal: StorageError then.
+    """
+    identity = (job.executor, job.job, call, stored.attempt)
+    key = wire.result_key(*identity) if stored.state == "ok" else wire.status_key(*identity, "err")
     sealed = storage.get(job.bucket, key)
-    return pickle.loads(wire.unseal(job.mac_key, job.executor, job.job, call, attempt, "ok", sealed))
+    try:
+        content = wire.unseal(job.mac_key, *identity, stored.state, sealed)
+    except ValueError as error:
+        raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error
+    if stored.state == "ok":
+        return pickle.loads(content)  # noqa: S301 - unsealed with the job's key
+    failure = wire.decode_status(content).failure
+    raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
 
 
 def _fields(invocation: Invocation) -> dict[str, Any]:

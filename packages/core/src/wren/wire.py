@@ -289,7 +289,8 @@ def decode_status(data: Buffer) -> CallStatus:
     raw = _load(data)
     raw["result"] = _decode_args(raw["result"]) if raw["result"] is not None else None
     raw["failure"] = _decode_record(Failure, raw["failure"]) if raw["failure"] else None
-    return _decode_record(CallStatus, raw)
+    status: CallStatus = _decode_record(CallStatus, raw)
+    return status
 
 
 def _encode_args(args: bytes | Span | Gather) -> Json:
@@ -307,7 +308,7 @@ def _decode_args(raw: Mapping[str, Json]) -> Any:
     if "span" in raw:
         return _decode_record(Span, raw["span"])
     if "gather" in raw:
-        return _decode_record(Gather, raw["gather"] | {"attempts": {call: n for call, n in raw["gather"]["attempts"]}})
+        return _decode_record(Gather, raw["gather"] | {"attempts": dict(raw["gather"]["attempts"])})
     return base64.b64decode(raw["inline"])
 
 

@@ -1,12 +1,12 @@
 """A warm worker process as the client sees it: how it is started, and what goes over its pipes.
 
-    client                                          worker (`wren.worker.pipe`)
-      tasks    ──▶ frames: contexts, jobs, batches
-      claims   ──▶ one byte for each call; either side may take it
-      results  ◀── frames: one for each call
-      output   ◀── an anonymous file: stdout and stderr
-      page     ◀── shared memory: when the running call began
-      lifeline ──▶ nothing; its closing kills the worker
+client                                          worker (`wren.worker.pipe`)
+tasks    ──▶ frames: contexts, jobs, batches
+claims   ──▶ one byte for each call; either side may take it
+results  ◀── frames: one for each call
+output   ◀── an anonymous file: stdout and stderr
+page     ◀── shared memory: when the running call began
+lifeline ──▶ nothing; its closing kills the worker
 """
 
 import array
@@ -44,6 +44,7 @@ _PIPE: Final = 1 << 20  # bytes that a pipe holds, where the system lets us
 class Results:
     """What one read brought, in columns.  `failures` are those whose value is a `Failure`."""
 
+    received: int = 0  # bytes
     ready: bool = False
     calls: list[int] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -153,6 +154,7 @@ class WorkerProcess:
         except BlockingIOError:
             return found
         found.eof = not count
+        found.received = count
         self._end += count
         self._parse(found)
         return found
@@ -171,14 +173,14 @@ class WorkerProcess:
                 self.ready = found.ready = True
                 continue
             if tag == stream.PLAIN:
-                value: Any = pickle.loads(buffer[body : body + size])
+                value: Any = pickle.loads(buffer[body : body + size])  # noqa: S301 - from our own child
             elif tag == stream.PICKLED:
                 # A large result has a buffer of its own and keeps it; a small one is copied out of the shared one.
                 value = Pickled(buffer[body : body + size] if size > _BUFFER else bytes(buffer[body : body + size]))
             elif tag == stream.STORED:
                 value = Stored(0)
             else:
-                value = pickle.loads(buffer[body : body + size])
+                value = pickle.loads(buffer[body : body + size])  # noqa: S301 - from our own child
                 found.failures.append(len(found.values))
             if extra:
                 found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")

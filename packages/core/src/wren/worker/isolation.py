@@ -4,6 +4,7 @@ Looking at the environment, the working directory and the signal handlers after 
 call does.  So the few functions that change them are wrapped to leave a mark, and only a marked process is put back.
 """
 
+import contextlib
 import functools
 import os
 import signal
@@ -54,10 +55,8 @@ class Isolation:
             if os.environ.get(name) != value:
                 os.environ[name] = value
         if self._cwd:
-            try:
+            with contextlib.suppress(OSError):  # removed meanwhile: the next call sees that, as it would in the client
                 os.chdir(self._cwd)
-            except OSError:
-                pass  # it was removed meanwhile: the next call then sees that, as it would in the client
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)

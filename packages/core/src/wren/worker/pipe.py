@@ -10,6 +10,7 @@ words of a crash; `page`, one float64 of shared memory, the time the running cal
 `lifeline`, which kills the process the moment the client is gone.
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -19,9 +20,11 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BufferedReader
 from typing import Any, Final, NamedTuple
 
-from wren.wire import Buffer, Header
+from wren.wire import Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
 from wren.worker.run import WorkerStorage, failure, gather, open_handle, run, store
@@ -32,20 +35,21 @@ LOG_LIMIT: Final = 1 << 20  # bytes of output kept of a call: the first and the 
 INLINE_LIMIT: Final = 1 << 16  # bytes of a stored result that also ride in the frame
 
 
+Result = tuple[int, list[bytes]]  # the tag and the body's chunks of a RESULT frame
+Calls = Iterator[tuple[int, Callable[[], Result]]]  # calls that are still to come: the id, and what runs it
+Loader = Callable[[], tuple[Any, dict[str, Any]]]  # gives args and kwargs when the call's turn has come
+
+
 class _Job(NamedTuple):
     header: Header
     storage: WorkerStorage | None
 
 
-_Result = tuple[int, list[bytes]]
-_Calls = Iterator[tuple[int, Callable[[], _Result]]]  # the calls still to come: id, and what runs it
-
-
 class PipeShell:
     """The state of a worker: functions, jobs and the batch that calls are claimed from."""
 
-    def __init__(self, tasks: int, results: int, claims: int, output: int, page: int) -> None:
-        self._tasks = open(tasks, "rb", buffering=1 << 16)
+    def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, page: int) -> None:
+        self._tasks = tasks
         self._results, self._claims, self._output = results, claims, output
         self._page = mmap.mmap(page, mmap.PAGESIZE)
         self._pid = os.getpid()
@@ -58,48 +62,44 @@ class PipeShell:
         """Run calls until the client is gone."""
         stream.write(self._results, stream.frame(stream.READY, number=self._pid))
         token: int | None = None
-        calls: _Calls = iter(())
+        calls: Calls = iter(())
         while claim := os.read(self._claims, 1):
+            PAGE.pack_into(self._page, 0, time.monotonic())  # what follows counts: loading may take long, too
             if claim[0] != token:
                 token = claim[0]
                 calls = self._next_batch(token)
             call, work = next(calls)
             self._run(call, work)
+            PAGE.pack_into(self._page, 0, 0.0)
 
-    def _run(self, call: int, work: Callable[[], _Result]) -> None:
+    def _run(self, call: int, work: Callable[[], Result]) -> None:
         started = time.monotonic()
-        PAGE.pack_into(self._page, 0, started)
         tag, chunks = work()
         stopped = time.monotonic()
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
         logs = self._take_output()
         self._isolation.restore()
-        stream.write(
-            self._results,
-            stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped),
-        )
-        PAGE.pack_into(self._page, 0, 0.0)
+        result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
+        stream.write(self._results, result)
 
     # ---- what the client sends
 
-    def _next_batch(self, token: int) -> _Calls:
+    def _next_batch(self, token: int) -> Calls:
         """Read frames up to the batch of `token`; batches before it were taken back whole."""
         while True:
-            kind, tag, number, size, extra, _, _ = stream.HEAD.unpack(stream.read_exactly(self._tasks, stream.HEAD.size))
-            body = pickle.loads(stream.read_exactly(self._tasks, size))
+            head = stream.HEAD.unpack(stream.read_exactly(self._tasks, stream.HEAD.size))
+            kind, tag, number, size, extra, _, _ = head
+            body = pickle.loads(stream.read_exactly(self._tasks, size))  # noqa: S301 - from the client's pipe
             if kind == stream.JOB:
                 self._add_job(number, body, extra)
             elif kind == stream.CONTEXT:
-                self._take_over(body)
+                sys.path[:] = body.path
+                self._isolation.take_over(body.env, body.cwd)
             elif kind == stream.BATCH:
                 arguments = memoryview(stream.read_exactly(self._tasks, extra))
                 if tag == token:
                     return self._calls(self._jobs[number], body, arguments)
-
-    def _take_over(self, context: stream.Context) -> None:
-        sys.path[:] = context.path
-        self._isolation.take_over(context.env, context.cwd)
 
     def _add_job(self, number: int, job: stream.Job, extra: int) -> None:
         for old in job.forget_jobs:
@@ -108,30 +108,26 @@ class PipeShell:
             self._functions.pop(name, None)
         if extra:
             reader = stream.BoundedReader(self._tasks, extra)
-            try:
-                self._functions[job.header.function.id] = pickle.load(reader)
-            except BaseException as error:  # importing the user's modules may raise anything: the calls report it
-                self._functions[job.header.function.id] = failure(
-                    error, kind="function", message="the function cannot be loaded by the worker"
-                )
+            self._functions[job.header.function.id] = _load_function(reader)
             reader.drain()
             self._isolation.restore()
-        wanted = job.header.persist or job.header.gathered or job.header.storage
-        self._jobs[number] = _Job(job.header, open_handle(job.header.storage) if wanted and job.header.storage else None)
+        storage = job.header.storage
+        self._jobs[number] = _Job(job.header, open_handle(storage) if storage is not None else None)
 
     # ---- calls
 
-    def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> _Calls:
-        function = self._functions[job.header.function.id]
-        simple = not (job.header.env or job.header.inject or job.header.persist or job.header.gathered)
+    def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> Calls:
+        header = job.header
+        function = self._functions[header.function.id]
+        simple = not (header.env or header.inject or header.persist or header.gathered)
         if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             for call, args in zip(batch.calls, batch.plain[0], strict=True):
-                yield call, lambda args=args: run(function, args, {})  # type: ignore[misc]
+                yield call, partial(run, function, args, {})
             return
         for call, load in zip(batch.calls, _loaders(batch, arguments, job.storage), strict=True):
-            yield call, lambda call=call, load=load: self._call(job, batch.attempt, call, load)  # type: ignore[misc]
+            yield call, partial(self._call, job, batch.attempt, call, load)
 
-    def _call(self, job: _Job, attempt: int, call: int, load: Callable[[], tuple[Any, dict[str, Any]]]) -> _Result:
+    def _call(self, job: _Job, attempt: int, call: int, load: Loader) -> Result:
         """One call with all that its job asks for."""
         header = job.header
         function = self._functions[header.function.id]
@@ -140,21 +136,20 @@ class PipeShell:
         self._isolation.apply(header.env)
         try:
             args, kwargs = load()
-        except BaseException as error:  # unpickling imports the user's modules, which may raise anything
+        except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
             return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
         if "id" in header.inject:
             kwargs = {"id": call} | kwargs
         tag, chunks = run(function, args, kwargs)
-        if tag == FAILED or not (header.persist or header.gathered):
+        if tag == FAILED or job.storage is None or not (header.persist or header.gathered):
             return tag, chunks
         try:
-            assert job.storage is not None
             store(job.storage, header, call, attempt, chunks)
-        except Exception as error:  # whatever the storage raises is why this call has no result
+        except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
             return FAILED, failure(error, kind="storage", message="the result cannot be stored")
         return (tag, chunks) if sum(map(len, chunks)) <= INLINE_LIMIT else (STORED, [])
 
-    def _take_output(self) -> Sequence[Buffer]:
+    def _take_output(self) -> Sequence[bytes]:
         """What the call printed, and an empty file for the next."""
         for printed in self._printed:
             try:
@@ -169,23 +164,33 @@ class PipeShell:
         return (logs,)
 
 
-def _loaders(
-    batch: stream.Batch, arguments: memoryview, storage: WorkerStorage | None
-) -> Iterator[Callable[[], tuple[Any, dict[str, Any]]]]:
-    """What loads the arguments of each call of a batch, when its turn has come."""
+def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[bytes]:
+    """The function, or the failure that each of its calls then has."""
+    try:
+        function: Callable[..., Any] = pickle.load(reader)  # noqa: S301 - from the client's pipe
+    except BaseException as error:  # noqa: BLE001 - importing the user's modules may raise anything
+        return failure(error, kind="function", message="the function cannot be loaded by the worker")
+    return function
+
+
+def _loaders(batch: stream.Batch, arguments: memoryview, storage: WorkerStorage | None) -> Iterator[Loader]:
+    """What loads the arguments of each call of a batch."""
     if batch.plain is not None:
         args, kwargs = batch.plain
         for index, values in enumerate(args):
-            yield lambda values=values, index=index: (values, kwargs[index] if kwargs else {})  # type: ignore[misc]
+            yield partial(_plain, values, kwargs[index] if kwargs else {})
     elif batch.gather is not None:
-        assert storage is not None
         for inputs in batch.gather:
-            yield lambda inputs=inputs: gather(inputs, storage)  # type: ignore[misc]
+            yield partial(gather, inputs, storage)
     else:
         start = 0
         for size in batch.sizes or ():
-            yield lambda start=start, stop=start + size: pickle.loads(arguments[start:stop])  # type: ignore[misc]
+            yield partial(pickle.loads, arguments[start : start + size])
             start += size
+
+
+def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
 
 
 def read_output(fd: int, size: int) -> bytes:
@@ -223,7 +228,6 @@ def main(arguments: Sequence[str]) -> None:
     for output in (sys.stdout, sys.stderr):
         output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to handle
-    try:
-        PipeShell(*channels).serve()
-    except EOFError:
-        pass  # the client is gone
+    tasks, *others = channels
+    with open(tasks, "rb") as reader, contextlib.suppress(EOFError):  # its end: the client is gone
+        PipeShell(reader, *others).serve()

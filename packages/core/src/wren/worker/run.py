@@ -33,7 +33,7 @@ def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
     """Call the function: the tag of a RESULT frame and the body's chunks.  Never raises."""
     try:
         value = function(*args, **kwargs)
-    except BaseException as error:  # whatever ends the function ends this call, and nothing else
+    except BaseException as error:  # noqa: BLE001 - whatever ends the function ends this call, and nothing else
         return FAILED, failure(error, skip_frames=1)
     return encode(value)
 
@@ -45,15 +45,13 @@ def encode(value: object) -> tuple[int, list[bytes]]:
         return PLAIN, [pickle.dumps(value, 5)]
     try:
         return PICKLED, pickle_chunks(value)
-    except BaseException as error:  # a __reduce__ may raise anything
+    except BaseException as error:  # noqa: BLE001 - a __reduce__ may raise anything
         return FAILED, failure(error, kind="result", message=f"the result, {describe(value)}, cannot be pickled")
 
 
-def failure(
-    error: BaseException, *, kind: str = "exception", message: str = "", skip_frames: int = 0
-) -> list[bytes]:
+def failure(error: BaseException, *, kind: str = "exception", message: str = "", skip_frames: int = 0) -> list[bytes]:
     """The pickled `Failure` for what went wrong."""
-    import traceback  # noqa: PLC0415 - not needed by a worker whose calls succeed
+    import traceback
 
     frames = error.__traceback__
     for _ in range(skip_frames):
@@ -65,7 +63,7 @@ def failure(
     elif kind == "exception":
         try:
             pickled = b"".join(pickle_chunks(error))
-        except Exception:  # then its name, message and traceback have to do
+        except Exception:  # noqa: BLE001 - then its name, message and traceback have to do
             pickled = b""
     said = str_of(error)
     record = Failure(kind, type(error).__qualname__, f"{message}: {said}" if message else said, text, pickled)
@@ -76,24 +74,28 @@ def str_of(value: object) -> str:
     """str(value), for objects of which nothing may be expected."""
     try:
         return str(value)
-    except Exception as error:  # a broken __str__ must not hide the failure that it belongs to
+    except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it belongs to
         return f"<{type(value).__qualname__} whose str() raises {type(error).__qualname__}>"
 
 
 def describe(value: object) -> str:
     """A type's name for people."""
     kind = type(value)
-    return f"of type {kind.__qualname__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"
+    return (
+        f"of type {kind.__qualname__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"
+    )
 
 
-def gather(inputs: Gather, storage: WorkerStorage) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def gather(inputs: Gather, storage: WorkerStorage | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A reducer's arguments: every stored result, checked before it is unpickled."""
+    if storage is None:
+        raise ValueError("a reducer's payload names no storage to read its inputs from")
     results = []
     for call in range(inputs.start, inputs.stop):
         attempt = inputs.attempts.get(call, 0)
         sealed = storage.get(inputs.bucket, wire.result_key(inputs.executor, inputs.job, call, attempt))
         content = wire.unseal(inputs.mac_key, inputs.executor, inputs.job, call, attempt, "ok", sealed)
-        results.append(pickle.loads(content))
+        results.append(pickle.loads(content))  # noqa: S301 - unsealed with the job's key
     return ((results,), {}) if inputs.parameter is None else ((), {inputs.parameter: results})
 
 
@@ -101,3 +103,10 @@ def store(storage: WorkerStorage, header: Header, call: int, attempt: int, chunk
     """Put a call's result where reducers, and `persist`, find it."""
     sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, "ok", chunks)
     storage.put(header.bucket, wire.result_key(header.executor, header.job, call, attempt), sealed)
+
+
+def store_status(storage: WorkerStorage, header: Header, status: wire.CallStatus) -> None:
+    """Put a call's status where the storage monitor lists it; after its result."""
+    call, attempt, state = status.call, status.attempt, status.state
+    sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, state, [wire.encode_status(status)])
+    storage.put(header.bucket, wire.status_key(header.executor, header.job, call, attempt, state), sealed)

@@ -129,14 +129,14 @@ def pickle_chunks(value: object) -> list[bytes]:
     try:
         chunks = _Chunks()
         pickle.Pickler(chunks, 5).dump(value)
-    except Exception:  # which errors a pickler raises is up to the objects: the second pickler has the last word
+    except Exception:  # noqa: BLE001 - a __reduce__ may raise anything: the second pickler has the last word
         return cloudpickle_chunks(value)
     return chunks
 
 
 def cloudpickle_chunks(value: object) -> list[bytes]:
     """The pickle of `value`, with what is in `__main__` or has no importable name taken along by value."""
-    import cloudpickle  # noqa: PLC0415 - a third of a worker's cold start, and many workers never need it
+    import cloudpickle
 
     chunks = _Chunks()
     cloudpickle.Pickler(chunks, 5).dump(value)

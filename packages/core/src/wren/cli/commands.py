@@ -1,0 +1,58 @@
+"""What can be typed after `wren`: commands, options and their help, and how a command fails."""
+
+from typing import Any, Final
+
+import click
+
+__all__ = ["wren"]
+
+INTERRUPTED: Final = 130  # what shells give for Ctrl-C: 128 + SIGINT
+
+
+class _Commands(click.Group):
+    """Commands that fail in one plain sentence with exit code 1, and end at Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from wren.errors import WrenError
+
+        try:
+            return super().invoke(ctx)
+        except WrenError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo(err=True)  # the terminal has written ^C
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wren-core", message="wren %(version)s")
+def wren() -> None:
+    """Run Python functions over many inputs on serverless compute."""
+
+
+@wren.command()
+@click.option("--backend", metavar="NAME", help="Compute backend; by default the configuration's, else localhost.")
+def hello(backend: str | None) -> None:
+    """Run one call on a backend and say what ran it."""
+    from wren.cli.hello import run
+
+    run(backend)
+
+
+@wren.command()
+def plugins() -> None:
+    """List the installed backends, storages and monitors."""
+    from wren.cli.plugins import run
+
+    run()
+
+
+@wren.command()
+def demo() -> None:
+    """Count the names in Python's standard library, as a map and a reduce on this machine.
+
+    With matplotlib installed a timeline of the calls is drawn into ./wren-demo/.
+    """
+    from wren.cli.demo import run
+
+    run()

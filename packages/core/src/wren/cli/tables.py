@@ -1,0 +1,31 @@
+"""How commands print tables, for people and for pipes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["show"]
+
+UNLIMITED: Final = 10_000  # characters
+
+
+def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
+    """Print a table to stdout; `numbers` are the columns to align on the right.
+
+    On a terminal it fits into the width, long cells folded and none cut; elsewhere each row is one line without
+    decoration, whatever its length.
+    """
+    console = Console(markup=False, highlight=False, emoji=False)
+    people = console.is_terminal
+    table = Table(box=box.SIMPLE_HEAD if people else None, pad_edge=people, header_style="bold")
+    right = set(numbers)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    if not people:
+        console.width = UNLIMITED
+    console.print(table)

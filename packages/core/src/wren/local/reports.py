@@ -1,0 +1,63 @@
+"""What the pool tells of calls: results in columns, and how a worker ended, in words."""
+
+import signal
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from wren.errors import WorkerLost
+from wren.local.process import Results
+from wren.spi import Invocation, Outcomes, Stored
+from wren.wire import CallStatus
+
+LAST_WORDS: Final = 2_000  # characters of a dead worker's output that its error quotes
+
+_EPOCH: Final = time.time() - time.monotonic()  # what makes a monotonic time one since the epoch
+
+
+def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invocation: Invocation) -> Outcomes:
+    """The results from `start` to `stop`, which belong to `calls`."""
+    values = results.values[start:stop]
+    if invocation.header.gathered or invocation.header.persist:
+        values = [Stored(invocation.attempt) if isinstance(value, Stored) else value for value in values]
+    return Outcomes(
+        calls,
+        values,
+        [at + _EPOCH for at in results.started[start:stop]],
+        [at + _EPOCH for at in results.stopped[start:stop]],
+        {calls[at - start]: text for at, text in results.logs.items() if start <= at < stop} if results.logs else {},
+    )
+
+
+def status(results: Results, call: int, at: int, invocation: Invocation) -> CallStatus:
+    """The failure at position `at`."""
+    return CallStatus(
+        executor=invocation.header.executor,
+        job=invocation.header.job,
+        call=call,
+        attempt=invocation.attempt,
+        state="err",
+        started=results.started[at] + _EPOCH,
+        stopped=results.stopped[at] + _EPOCH,
+        failure=results.values[at],
+        logs=results.logs.get(at, ""),
+    )
+
+
+def ending(code: int, output: str) -> str:
+    """How a process ended and what it said last, for people."""
+    how = f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+    words = output.strip()[-LAST_WORDS:]
+    return f"{how}; its last output: {words}" if words else how
+
+
+def lost(pid: int, code: int, output: str) -> WorkerLost:
+    """What the call that a dead worker ran is told."""
+    return WorkerLost(f"the worker process {pid} that ran the call is gone: {ending(code, output)}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
