@@ -21,6 +21,9 @@ _AVAILABLE: Final = frozenset({"id"})
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_RENAMED: Final = "__positional_only"
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
+_VARIADIC: Final = inspect.Parameter.VAR_POSITIONAL
 
 
 Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -61,13 +64,16 @@ def bind(
 def reducer_parameter(function: Callable[..., Any]) -> tuple[str | None, tuple[str, ...]]:
     """Which parameter of a reducer gets the list of results (None: the first positional), and what is injected."""
     target = _target(function)
-    if target.signature is None or not target.inject:
-        target.check(([],), {}, 0)
+    if target.signature is None:
         return None, ()
-    first = next((p for p in target.signature.parameters.values() if p.kind in _BY_NAME), None)
-    if first is None:
-        raise BindingError(f"the reducer {target.name} has no parameter for the list of results")
-    return first.name, target.inject
+    first = next(iter(target.signature.parameters.values()), None)
+    by_name = first is not None and (first.kind is _KEYWORD_ONLY or first.name in target.by_name)
+    parameter = first.name if first is not None and by_name else None
+    try:
+        target.spread(() if parameter else ([],), {parameter: []} if parameter else {})
+    except TypeError as error:
+        raise BindingError(f"the reducer {target.name}{target.text} cannot be called with a list: {error}") from error
+    return parameter, target.inject
 
 
 def describe_function(function: Callable[..., Any]) -> str:
@@ -107,7 +113,9 @@ class _Target(NamedTuple):
 
     name: str
     signature: inspect.Signature | None  # without what is injected; None for builtins that have none
+    text: str  # the signature, for people
     inject: tuple[str, ...]
+    by_name: tuple[str, ...] = ()  # the positional parameters behind one that is injected
 
     def arguments(self, element: Any, extra: Sequence[Any], keywords: Mapping[str, Any], index: int) -> Arguments:
         """An element's place in the table, and what goes to all calls."""
@@ -119,20 +127,35 @@ class _Target(NamedTuple):
             args = tuple(element)
         elif isinstance(element, dict) and self._takes_names(element, extra, keywords, index):
             args, kwargs = (), dict(element)
-        args, kwargs = (*args, *extra), {**keywords, **kwargs}
-        self.check(args, kwargs, index)
-        return args, kwargs
-
-    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any], index: int) -> None:
-        """Raise BindingError unless the call would bind."""
-        if self.signature is None:
-            return
         try:
-            self.signature.bind(*args, **self._not_injected(kwargs))
+            return self.spread((*args, *extra), {**keywords, **kwargs})
         except TypeError as error:
-            raise BindingError(
-                f"element {index} of iterdata does not fit {self.name}{self.signature}: {error}"
-            ) from error
+            raise BindingError(self._misfit(index, str(error))) from error
+
+    def spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """The arguments as the worker must pass them; TypeError when they do not bind.
+
+        The worker fills in what is injected by name, so what stands behind that goes by name, too.
+        """
+        if self.signature is None:
+            return args, kwargs
+        bound = self.signature.bind(*args, **self._not_injected(kwargs))
+        if not self.by_name:
+            return args, kwargs
+        named = {name: bound.arguments.pop(name) for name in self.by_name if name in bound.arguments}
+        if any(self.signature.parameters[name].kind is _VARIADIC for name in named):
+            raise TypeError("what is filled in cannot stand before *args")
+        return bound.args, {**bound.kwargs, **named, **{key: kwargs[key] for key in self.inject if key in kwargs}}
+
+    def check(self, args: Sequence[Any], index: int) -> None:
+        """Raise BindingError unless a call with these positional arguments would bind."""
+        try:
+            self.spread(tuple(args), {})
+        except TypeError as error:
+            raise BindingError(self._misfit(index, str(error))) from error
+
+    def _misfit(self, index: int, reason: str) -> str:
+        return f"element {index} of iterdata does not fit {self.name}{self.text}: {reason}"
 
     def _takes_several(self) -> bool:
         if self.signature is None:
@@ -147,11 +170,11 @@ class _Target(NamedTuple):
         """Whether a dict is the arguments by name; if not it must be the one argument."""
         if self.signature is None:
             return False
-        if element and self._binds(extra, {**keywords, **element}):
+        if self._binds(extra, {**keywords, **element}):
             return True
         if len(self.signature.parameters) == 1 and not extra and not keywords:
             return False
-        raise BindingError(self._mismatch({**keywords, **element}, len(extra), index))
+        raise BindingError(self._misfit(index, self._mismatch({**keywords, **element}, len(extra))))
 
     def _binds(self, args: Iterable[Any], kwargs: Mapping[Any, Any]) -> bool:
         assert self.signature is not None
@@ -164,18 +187,21 @@ class _Target(NamedTuple):
     def _not_injected(self, kwargs: Mapping[Any, Any]) -> Mapping[Any, Any]:
         return {name: value for name, value in kwargs.items() if name not in self.inject} if self.inject else kwargs
 
-    def _mismatch(self, names: Mapping[Any, Any], positional: int, index: int) -> str:
+    def _mismatch(self, names: Mapping[Any, Any], positional: int) -> str:
+        """Which names are missing and which are too many."""
         assert self.signature is not None
         parameters = self.signature.parameters
-        needed = [p for p in list(parameters.values())[positional:] if p.kind in _BY_NAME and p.default is p.empty]
+        open_positions = [p for p in parameters.values() if p.kind in _POSITIONAL][positional:]
+        needed = open_positions + [p for p in parameters.values() if p.kind is _KEYWORD_ONLY]
+        given = [p.name for p in needed if p.name in names and p.kind in _BY_NAME]
         parts = []
-        if missing := [p.name for p in needed if p.name not in names]:
-            parts.append(f"missing {', '.join(missing)}")
-        if unexpected := [_with_guess(str(name), parameters) for name in names if name not in parameters]:
-            parts.append(f"unexpected {', '.join(unexpected)}")
-        return (
-            f"element {index} of iterdata does not fit {self.name}{self.signature}: {'; '.join(parts) or 'wrong keys'}"
-        )
+        if missing := [p.name for p in needed if p.default is p.empty and p.name not in given]:
+            parts.append(f"missing {', '.join(name.removesuffix(_RENAMED) for name in missing)}")
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        known = {name.removesuffix(_RENAMED) for name in parameters}
+        if unexpected := [name for name in names if name not in known and not takes_any]:
+            parts.append(f"unexpected {', '.join(_with_guess(str(name), known) for name in unexpected)}")
+        return "; ".join(parts) or "wrong keys"
 
 
 def _with_guess(name: str, known: Iterable[str]) -> str:
@@ -190,7 +216,7 @@ def _target(function: Callable[..., Any]) -> _Target:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # builtins without a signature: positional
-        return _Target(name, None, ())
+        return _Target(name, None, "", ())
     parameters = list(signature.parameters.values())
     if wanted := [p.name for p in parameters if p.name in PARTITIONED and p.kind in _BY_NAME]:
         raise Unsupported(f"{name} has a parameter {wanted[0]!r}: objects and URLs cannot be mapped over yet")
@@ -200,8 +226,24 @@ def _target(function: Callable[..., Any]) -> _Target:
     for wanted_name in inject:
         if wanted_name not in _AVAILABLE:
             raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet")
-    kept = [p for p in parameters if p.name not in inject]
-    return _Target(name, signature.replace(parameters=kept) if inject else signature, inject)
+    kept = [_renamed(p) for p in parameters if p.name not in inject]
+    bindable = signature.replace(parameters=kept)
+    text = str(signature)
+    if not inject:
+        return _Target(name, bindable, text, ())
+    first = min(at for at, p in enumerate(parameters) if p.name in inject)
+    behind = [p.name for p in parameters[first:] if p.kind in (_POSITIONAL[1], _VARIADIC) and p.name not in inject]
+    return _Target(name, bindable, text, inject, tuple(behind))
+
+
+def _renamed(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A positional-only parameter under a name that no keyword has.
+
+    Before Python 3.13 `Signature.bind` refuses a keyword of its name, which `**kwargs` would take.
+    """
+    if parameter.kind is not _POSITIONAL[0]:
+        return parameter
+    return parameter.replace(name=parameter.name + _RENAMED)
 
 
 def _bind_together(target: _Target, elements: list[Any]) -> Bound | None:
@@ -210,10 +252,10 @@ def _bind_together(target: _Target, elements: list[Any]) -> Bound | None:
     if kinds == {tuple}:
         if len(set(map(len, elements))) != 1:
             return None
-        target.check(elements[0], {}, 0)
+        target.check(elements[0], 0)
         return Bound(elements, None)
     if any(issubclass(kind, tuple | list | dict) for kind in kinds):
         return None
     if elements:
-        target.check(elements[:1], {}, 0)
+        target.check(elements[:1], 0)
     return Bound(list(zip(elements, strict=True)), None)

@@ -9,9 +9,9 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from wren.errors import ConfigError
 
@@ -31,25 +31,33 @@ class WrenOptions:
     log_level: str | None = None  # of the logger `wren`
 
 
+class Value(NamedTuple):
+    """A raw value and where it came from, for the text of an error."""
+
+    raw: Any
+    source: str
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Sections of raw values, and where they came from for the text of an error."""
+    """Sections of raw values."""
 
-    sections: Mapping[str, Mapping[str, Any]]
-    source: str = "the configuration"
+    sections: Mapping[str, Mapping[str, Value]]
 
     @classmethod
     def load(cls, given: Mapping[str, Any] | None = None) -> "Config":
         """The merged configuration.  Raises ConfigError for a file that cannot be read and a section that is none."""
         path = _file()
-        sections = _read(path) if path else {}
-        source = str(path) if path else "the configuration"
-        for layer in (_environment(), given or {}):
+        layers: list[tuple[str, Mapping[str, Any]]] = [(str(path), _read(path))] if path else []
+        layers += [("the environment", _environment()), ("the argument config", given or {})]
+        sections: dict[str, dict[str, Value]] = {}
+        for source, layer in layers:
             for name, section in layer.items():
                 if not isinstance(section, Mapping):
-                    raise ConfigError(f"section [{name}] of the configuration is {section!r}: give a table of keys")
-                sections[name] = {**sections.get(name, {}), **section}
-        return cls(sections, source)
+                    raise ConfigError(f"{name} in {source} is {section!r}: give a section, a table of keys")
+                values = {key: Value(value, source) for key, value in section.items()}
+                sections[name] = {**sections.get(name, {}), **values}
+        return cls(sections)
 
     @property
     def wren(self) -> WrenOptions:
@@ -58,25 +66,33 @@ class Config:
 
     def options(self, section: str, kind: type[T]) -> T:
         """A section as options of the given dataclass; ConfigError names the key, the section and what is expected."""
-        raw = self.sections.get(section)
-        if not raw:
+        values = self.sections.get(section, {})
+        fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        for name, field in fields.items():
+            if name not in values and field.default is MISSING and field.default_factory is MISSING:
+                raise ConfigError(f"section [{section}] of the configuration needs the key {name!r}")
+        if not values:
             return kind()
-        import msgspec
+        types = get_type_hints(kind)
+        converted = {}
+        for key, value in values.items():
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, 1)
+                guess = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(fields))}"
+                raise ConfigError(f"unknown key {key!r} in section [{section}] of {value.source}; {guess}")
+            converted[key] = _convert(value, types[key], f"{key} in section [{section}] of {value.source}")
+        return kind(**converted)
 
-        known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        for key, value in raw.items():
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                guess = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
-                raise ConfigError(f"unknown key {key!r} in section [{section}] of {self.source}{guess}")
-            try:
-                msgspec.convert(value, known[key].type, strict=False)
-            except msgspec.ValidationError as error:
-                expected = getattr(known[key].type, "__name__", str(known[key].type))
-                raise ConfigError(
-                    f"{key} in section [{section}] of {self.source} must be {expected}: {str(error).lower()}"
-                ) from error
-        return msgspec.convert(dict(raw), kind, strict=False)
+
+def _convert(value: Value, kind: Any, place: str) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.convert(value.raw, kind, strict=False)
+    except msgspec.ValidationError:
+        expected = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+        # The value may be a secret: its type has to do.
+        raise ConfigError(f"{place} must be {expected}, which this {type(value.raw).__name__} is not") from None
 
 
 def _file() -> Path | None:

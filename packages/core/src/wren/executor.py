@@ -4,6 +4,7 @@ import enum
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,6 +42,15 @@ class ReturnWhen(enum.StrEnum):
 ALL_COMPLETED, ANY_COMPLETED, ALWAYS = ReturnWhen
 
 
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A job as get_result sees it."""
+
+    table: CallTable
+    single: bool = False  # its result is one value, not a list
+    inputs: CallTable | None = None  # a reducer's map job
+
+
 class FunctionExecutor:
     """Runs functions on a compute backend.  May be shared by threads; used in a `with`, it waits for its calls.
 
@@ -72,9 +82,7 @@ class FunctionExecutor:
             storage=storage_backend or options.storage or "localhost",
             workers=workers or options.workers,
         )
-        self._tables: list[CallTable] = []  # in the order of submission, a reducer's in its map's place
-        self._single: set[str] = set()  # jobs whose result is one value, not a list
-        self._inputs: set[str] = set()  # map jobs whose results are a reducer's
+        self._jobs: list[_Submitted] = []  # those whose results were not all collected, in order of submission
         self._finalizer = weakref.finalize(self, Engine.close, self._engine)
         self._finalizer.atexit = False
 
@@ -99,8 +107,7 @@ class FunctionExecutor:
         bound = binding.bind(func, [data])
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"A{self._engine.number()}", func, bound, options)
-        self._single.add(table.job_id)
-        self._tables.append(table)
+        self._jobs.append(_Submitted(table, single=True))
         return Future(table, 0)
 
     def map(
@@ -122,7 +129,7 @@ class FunctionExecutor:
         bound = binding.bind(map_function, map_iterdata, extra_params)
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
-        self._tables.append(table)
+        self._jobs.append(_Submitted(table))
         return table.futures()
 
     def map_reduce(
@@ -147,9 +154,7 @@ class FunctionExecutor:
         mapping, reducing = reducers.map_reduce(
             self._engine, map_function, bound, reduce_function, options, through_client=reducer_wait_local
         )
-        self._inputs.add(mapping.job_id)
-        self._single.add(reducing.job_id)
-        self._tables += [mapping, reducing]
+        self._jobs.append(_Submitted(reducing, single=True, inputs=mapping))
         return [*mapping.futures(), *reducing.futures()]
 
     def wait(
@@ -166,7 +171,7 @@ class FunctionExecutor:
         """
         if return_when not in ReturnWhen.__members__:
             raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
-        futures = self._uncollected(inputs=True) if fs is None else _as_list(fs)
+        futures = self._uncollected(inputs=True) if fs is None else [fs] if isinstance(fs, Future) else list(fs)
         if return_when == ANY_COMPLETED:
             waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
@@ -192,10 +197,13 @@ class FunctionExecutor:
         """
         if isinstance(fs, Future):
             return self._collect([fs], throw_except, timeout)[0]
-        futures = self._uncollected() if fs is None else self._without_inputs(_as_list(fs))
+        given = None if fs is None else list(fs)
+        futures = self._uncollected() if given is None else self._without_inputs(given)
         results = self._collect(futures, throw_except, timeout)
-        alone = len(futures) == 1 and futures[0].job_id in self._single and (fs is None or futures is not fs)
-        return results[0] if alone and (fs is None or len(_as_list(fs)) > 1) else results
+        whole = given is None or len(futures) < len(given)
+        if whole and len(futures) == 1 and self._is_single(futures[0]):
+            return results[0]
+        return results
 
     def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
         if not waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=throw_except), timeout):
@@ -206,29 +214,39 @@ class FunctionExecutor:
             try:
                 results.append(future.result())
             except BaseException:
-                if future.done():  # else it is the caller's own KeyboardInterrupt
-                    future.table.collected[future.call] = 1
-                if throw_except or not future.done():
+                if not future.done():
+                    raise  # the caller's own KeyboardInterrupt
+                if throw_except:
+                    self._mark([future])
                     raise
                 results.append(None)
-        for future in futures:
-            future.table.collected[future.call] = 1
+        self._mark(futures)
         return results
 
     def _uncollected(self, *, inputs: bool = False) -> list[Future[Any]]:
-        self._tables = [table for table in self._tables if not all(table.collected)]
-        return [
-            Future(table, call)
-            for table in self._tables
-            if inputs or table.job_id not in self._inputs
-            for call, collected in enumerate(table.collected)
-            if not collected
+        """The futures that get_result has not read; with `inputs` also those that a reducer has not."""
+        self._jobs = [job for job in self._jobs if not all(job.table.collected)]
+        tables = [
+            table for job in self._jobs for table in ([job.inputs] if inputs and job.inputs else []) + [job.table]
         ]
+        return [Future(table, call) for table in tables for call, seen in enumerate(table.collected) if not seen]
+
+    def _mark(self, futures: Iterable[Future[Any]]) -> None:
+        """These were read: by the caller, and the inputs of a reducer by it."""
+        for future in futures:
+            future.table.collected[future.call] = 1
+        for job in self._jobs:
+            if job.inputs is not None and all(job.table.collected):
+                job.inputs.collected[:] = bytes((1,)) * len(job.inputs)
 
     def _without_inputs(self, futures: list[Future[Any]]) -> list[Future[Any]]:
         """What `map_reduce` returned, without the calls whose results its reducer has."""
-        reduced = {"M" + future.job_id[1:] for future in futures if future.job_id[0] == "R"}
-        return [future for future in futures if future.job_id not in reduced]
+        given = {id(future.table) for future in futures}
+        reduced = {id(job.inputs) for job in self._jobs if job.inputs and id(job.table) in given}
+        return [future for future in futures if id(future.table) not in reduced]
+
+    def _is_single(self, future: Future[Any]) -> bool:
+        return any(job.single and job.table is future.table for job in self._jobs)
 
     def __enter__(self) -> Self:
         return self
@@ -255,10 +273,6 @@ def function_executor(
 def local_executor(config: Mapping[str, Any] | None = None, **options: Any) -> FunctionExecutor:
     """An executor that runs calls in local processes."""
     return FunctionExecutor(config, backend="localhost", **options)
-
-
-def _as_list(fs: Future[Any] | Iterable[Future[Any]]) -> list[Future[Any]]:
-    return [fs] if isinstance(fs, Future) else list(fs)
 
 
 def _tables(futures: list[Future[Any]]) -> list[CallTable]:

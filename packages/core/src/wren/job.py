@@ -32,6 +32,9 @@ class CallOptions:
         if timeout is not None and timeout <= 0:
             raise BindingError(f"timeout is {timeout} s: give a number of seconds above 0, or None for no limit")
         env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
+        for name, value in env.items():
+            if not name or "=" in name or "\0" in name or "\0" in (value or ""):
+                raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
         return cls(env, timeout, retries)
 
 

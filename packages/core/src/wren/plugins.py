@@ -92,7 +92,7 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
         raise PluginError(
             f"{owner} must implement the hook wren_{kind} once; {point.value} does so {len(classes)} times"
         )
-    (found,) = classes
+    found: Any = classes[0]
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise PluginError(f"{owner} must give a subclass of wren.spi.{contract.__name__}, not {found!r}")
     if found.name != name:

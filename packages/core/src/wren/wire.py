@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -156,6 +157,9 @@ class CallStatus:
 SHARD: Final = 1_000  # calls in a folder of statuses, so that finished folders need not be listed again
 
 
+_STATUS_KEY: Final = re.compile(r"/(\d{8,})\.(\d+)\.(ok|err)\Z", re.ASCII)
+
+
 def job_prefix(executor: str, job: str) -> str:
     """Where all objects of a job begin."""
     return f"wren/{executor}/{job}/"
@@ -173,10 +177,10 @@ def status_prefix(executor: str, job: str, shard: int) -> str:
 
 def parse_status_key(key: str) -> tuple[int, int, State]:
     """(call, attempt, state) of a `status_key`; ValueError for any other key."""
-    call, attempt, state = key.rsplit("/", 1)[-1].split(".")
-    if state not in ("ok", "err"):
+    parts = _STATUS_KEY.search(key)
+    if parts is None:
         raise ValueError(f"{key!r} is no status key")
-    return int(call), int(attempt), "ok" if state == "ok" else "err"
+    return int(parts[1]), int(parts[2]), "ok" if parts[3] == "ok" else "err"
 
 
 def result_key(executor: str, job: str, call: int, attempt: int) -> str:

@@ -49,9 +49,10 @@ def plugins() -> None:
 
 @wren.command()
 def demo() -> None:
-    """Count the names in Python's standard library, as a map and a reduce on this machine.
+    """Run a map and a reduce over Python's standard library.
 
-    With matplotlib installed a timeline of the calls is drawn into ./wren-demo/.
+    They count the names that its source uses, on this machine.  With matplotlib installed, a timeline of the
+    calls is drawn into ./wren-demo/.
     """
     from wren.cli.demo import run
 

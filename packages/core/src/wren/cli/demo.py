@@ -153,12 +153,13 @@ def _count(executor: "FunctionExecutor", root: Path) -> "list[CallTable]":
 def _plot(tables: "list[CallTable]") -> str:
     """Draw the timeline where matplotlib is there; a sentence that says where it lies, or how to get one."""
     from wren.errors import Unsupported
-    from wren.plots import timeline
+    from wren.plots import require_matplotlib, timeline
 
     try:
-        return f"Timeline of the calls: {timeline(tables, _folder() / 'map_reduce_timeline.png')}"
-    except Unsupported as error:
-        return f"No timeline: {error}."
+        require_matplotlib()
+    except Unsupported as error:  # then no folder is made
+        return f"No timeline: {error}"
+    return f"Timeline of the calls: {timeline(tables, _folder() / 'map_reduce_timeline.png')}"
 
 
 def _folder() -> Path:

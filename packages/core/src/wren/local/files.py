@@ -8,13 +8,17 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import quote, unquote
 
 from wren.wire import Buffer
 
 _SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file name may have
 _temporary = itertools.count()
+
+
+class Changed(Exception):
+    """An object is not the one that was asked for."""
 
 
 class Files:
@@ -33,11 +37,7 @@ class Files:
         path = self.path(bucket, key)
         temporary = path.with_name(f"@{os.getpid()}-{next(_temporary)}")
         try:
-            try:
-                file = temporary.open("xb")
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                file = temporary.open("xb")
+            file = _create(temporary)
             with file:
                 for chunk in chunks:
                     file.write(chunk)
@@ -50,9 +50,13 @@ class Files:
             temporary.unlink(missing_ok=True)
             raise
 
-    def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes `start` to `stop` of an object."""
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """Bytes `start` to `stop` of an object; Changed when `if_match` is not its etag."""
         with self.path(bucket, key).open("rb") as file:
+            if if_match is not None and etag(os.fstat(file.fileno())) != if_match:
+                raise Changed(f"the object {bucket}/{key} has changed meanwhile")
             file.seek(start)
             return file.read(-1 if stop is None else max(0, stop - start))
 
@@ -83,6 +87,19 @@ class Files:
                 yield key.decode(), path.stat()
             except FileNotFoundError:  # removed meanwhile
                 continue
+
+
+def etag(stat: os.stat_result) -> str:
+    """What tells two versions of an object apart."""
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _create(path: Path) -> BinaryIO:
+    while True:
+        try:
+            return path.open("xb")
+        except FileNotFoundError:  # also when somebody removes the empty directory just now
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -129,22 +129,24 @@ class Pool:
             self._steal_at = time.monotonic() + PATIENCE
 
     def _unbalanced(self) -> bool:
-        """Whether a worker is idle while another has more calls than the one that it runs."""
-        idle = any(worker.free for worker in self._workers) or len(self._workers) < self.size
-        return idle and any(worker.outstanding() > 1 for worker in self._workers)
+        """Whether a worker is idle while another has calls besides the one that it runs."""
+        idle = any(worker.free and worker.process.ready for worker in self._workers)
+        return idle and any(worker.outstanding() > worker.process.ready for worker in self._workers)
 
     def _free_worker(self) -> Worker | None:
-        """One that has nothing, else a new one, else one that will soon have done what it has."""
-        free = [worker for worker in self._workers if worker.free]
-        if free:
-            return next((worker for worker in free if worker.process.ready), free[0])
-        if len(self._workers) < self.size:
-            return self._start_worker()
-        short = [
-            worker
-            for worker in self._workers
-            if len(worker.batches) == 1 and worker.open and (worker.batches[0].task.seconds or SHORT) < SHORT
-        ]
+        """One that has nothing, else one that will soon have done what it has; starts another where all have some.
+
+        One that is starting is given calls only while none is ready: a start takes longer than many calls do.
+        """
+        ready = [worker for worker in self._workers if worker.process.ready and worker.open]
+        for worker in ready or self._workers:
+            if worker.free:
+                return worker
+        if len(self._workers) < self.size and all(worker.process.ready for worker in self._workers if ready):
+            started = self._start_worker()
+            if not ready:
+                return started
+        short = [w for w in ready if len(w.batches) == 1 and (w.batches[0].task.seconds or SHORT) < SHORT]
         return min(short, key=Worker.outstanding, default=None)
 
     def _batch_size(self, task: Task) -> int:
@@ -316,6 +318,7 @@ class Pool:
     # ---- the beginning and the end of a worker
 
     def _start_worker(self) -> Worker | None:
+        """A new worker, None if the system has no room for one and there are others."""
         try:
             worker = Worker(WorkerProcess())
         except OSError as error:

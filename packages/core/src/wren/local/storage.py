@@ -8,7 +8,7 @@ from typing import ClassVar
 import pluggy
 
 from wren.errors import NoSuchKey, PreconditionFailed, StorageError
-from wren.local.files import Files
+from wren.local.files import Changed, Files, etag
 from wren.local.options import LocalhostOptions
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
@@ -46,9 +46,7 @@ class LocalStorage(Storage[LocalhostOptions]):
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
         with _translated(bucket, key):
-            if if_match is not None and self.head(bucket, key).etag != if_match:
-                raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
-            return self._files.get(bucket, key, start, stop)
+            return self._files.get(bucket, key, start, stop, if_match=if_match)
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         with _translated(bucket, prefix):
@@ -68,7 +66,7 @@ class LocalStorage(Storage[LocalhostOptions]):
 
 
 def _info(key: str, stat: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, stat.st_size, stat.st_mtime, f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}")
+    return ObjectInfo(key, stat.st_size, stat.st_mtime, etag(stat))
 
 
 def _private_directory() -> str:
@@ -93,6 +91,8 @@ def _translated(bucket: str, key: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NoSuchKey(f"no object {bucket}/{key} in the localhost storage") from error
+    except Changed as error:
+        raise PreconditionFailed(str(error)) from error
     except FileExistsError as error:
         raise PreconditionFailed(f"the object {bucket}/{key} exists already") from error
     except OSError as error:

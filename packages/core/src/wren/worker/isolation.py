@@ -9,7 +9,13 @@ import functools
 import os
 import signal
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+
+# os.environ goes through putenv and unsetenv.
+_CHANGING: Final = {
+    os: ("putenv", "unsetenv", "chdir", "fchdir"),
+    signal: ("signal", "alarm", "setitimer"),
+}
 
 
 class Isolation:
@@ -19,8 +25,9 @@ class Isolation:
         self._env: dict[str, str] = {}
         self._cwd = ""
         self._touched = False
-        for module, name in ((os, "putenv"), (os, "unsetenv"), (os, "chdir"), (os, "fchdir"), (signal, "signal")):
-            setattr(module, name, self._marking(getattr(module, name)))  # os.environ goes through putenv and unsetenv
+        for module, names in _CHANGING.items():
+            for name in names:
+                setattr(module, name, self._marking(getattr(module, name)))
         self._handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
 
     def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,6 +64,7 @@ class Isolation:
         if self._cwd:
             with contextlib.suppress(OSError):  # removed meanwhile: the next call sees that, as it would in the client
                 os.chdir(self._cwd)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)

@@ -1,0 +1,236 @@
+"""Bytes of wire v1 that were checked in, against what today's code makes of them.
+
+`golden/` has a folder for each version of the wire format and changes only with it:
+
+- `*.json`: payloads and statuses, decoded to the records below and encoded to the same bytes;
+- `sealed.bin` and `keys.json`: a sealed object, and the names of stored ones;
+- `frames/<python>/*.bin`: whole frames of a pipe.  The pickles in them were written by that Python, and every other one
+  must load them; encoding must give the same bytes around the pickles, not the same pickles.
+
+After a new version (or a new record, or a new Python) write the files anew, and look at the difference before you
+commit it:
+
+    python tests/test_golden.py
+"""
+
+import json
+import math
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from wren import wire
+from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Payload, Span
+from wren.worker import stream
+
+GOLDEN: Final = Path(__file__).parent / "golden" / f"v{wire.VERSION}"
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+KEY: Final = bytes(range(32))
+EXECUTOR: Final = "7d1e2c3b4a5968778695a4b3c2d1e0f0"
+PICKLE: Final = b"\x80\x05K*."  # 42
+SPAN: Final = Span("wren", f"wren/{EXECUTOR}/M000/data", 100, 164, "ab" * 32)
+GATHER: Final = Gather(EXECUTOR, "M000", KEY, "wren", 0, 3, {1: 2}, "results")
+FAILURE: Final = Failure(
+    kind="exception",
+    name="ValueError",
+    message="caf\u00e9 \U0001f426",
+    traceback="Traceback (most recent call last):\n",
+    pickled=pickle.dumps(ValueError("no"), 4),
+)
+
+MINIMAL: Final = Header(EXECUTOR, "M000", KEY, Blob("cd" * 32, 1234), "3.12")
+FULL: Final = Header(
+    executor=EXECUTOR,
+    job="R000",
+    mac_key=KEY,
+    function=Blob("cd" * 32, 1234, f"wren/functions/{'cd' * 32}"),
+    python="3.12",
+    modules=Blob("ef" * 32, 5678, f"wren/functions/{'ef' * 32}"),
+    storage=Handle("wren.local.files:Files", {"root": "/tmp/wren-0"}),
+    bucket="wren",
+    reporter=Handle("wren_monitor_rabbitmq.worker:Reporter", {"queue": "q", "port": 5672, "tls": None}),
+    env={"NAME": "caf\u00e9", "UNSET": None},
+    inject=("id",),
+    timeout=1.5,
+    persist=True,
+    gathered=True,
+)
+
+PAYLOADS: Final = {
+    "payload-inline": Payload(MINIMAL, 0, [Call(0, PICKLE), Call(1, b"")]),
+    "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
+    "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, replace(GATHER, attempts={}, parameter=None))]),
+    "payload-empty": Payload(MINIMAL, 0, []),
+}
+STATUSES: Final = {
+    "status-inline": CallStatus(EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1", KEY),
+    "status-span": CallStatus(EXECUTOR, "M000", 7, 0, "ok", 1e9, 1e9 + 0.25, SPAN),
+    "status-failure": CallStatus(EXECUTOR, "M000", 7, 0, "err", 1e9, 1e9 + 0.25, None, FAILURE),
+    "status-minimal": CallStatus(EXECUTOR, "M000", 0, 0, "err", 0.0, 0.0),
+}
+SEALED: Final = (KEY, EXECUTOR, "M000", 7, 1, "ok")
+KEYS: Final = {
+    "job": wire.job_prefix(EXECUTOR, "M000"),
+    "shard": wire.status_prefix(EXECUTOR, "M000", 12),
+    "status ok": wire.status_key(EXECUTOR, "M000", 12345, 0, "ok"),
+    "status err": wire.status_key(EXECUTOR, "M000", 999, 2, "err"),
+    "result": wire.result_key(EXECUTOR, "M000", 12345, 1),
+}
+
+
+class Frame(NamedTuple):
+    """A frame before it is bytes; None: there is no body."""
+
+    kind: int
+    body: Any = None
+    extra: bytes = b""
+    tag: int = 0
+    number: int = 0
+    started: float = 0.0
+    stopped: float = 0.0
+
+
+ARGUMENTS: Final = [pickle.dumps(((["a"],), {}), 4), pickle.dumps(((), {"x": {}}), 4)]
+FRAMES: Final = {
+    "context": Frame(stream.CONTEXT, stream.Context(["/app", "/lib"], "/home", {"HOME": "/home", "LANG": "C"})),
+    "job": Frame(stream.JOB, stream.Job(FULL, (), ()), pickle.dumps(math.sqrt, 4), number=3),
+    "job-known-function": Frame(stream.JOB, stream.Job(MINIMAL, (1, 2), ("ab" * 32,)), number=4),
+    "batch-plain": Frame(stream.BATCH, stream.Batch(0, range(2), ([(1, "a"), (None, 2.5)], None)), tag=200, number=3),
+    "batch-plain-keywords": Frame(stream.BATCH, stream.Batch(1, [5], ([()], [{"x": b"b"}])), tag=1, number=3),
+    "batch-pickled": Frame(
+        stream.BATCH,
+        stream.Batch(0, [4, 9], sizes=[len(pickled) for pickled in ARGUMENTS]),
+        b"".join(ARGUMENTS),
+        tag=2,
+        number=2**32 - 1,
+    ),
+    "batch-gather": Frame(stream.BATCH, stream.Batch(0, [0], gather=[GATHER]), tag=3, number=3),
+    "ready": Frame(stream.READY, number=4711),
+    "result-plain": Frame(stream.RESULT, 42, b"", stream.PLAIN, 7, 100.25, 101.5),
+    "result-pickled": Frame(stream.RESULT, [1, "two"], b"caf\xc3\xa9\n", stream.PICKLED, 8, 100.25, 101.5),
+    "result-stored": Frame(stream.RESULT, None, b"", stream.STORED, 9, 100.25, 101.5),
+    "result-failed": Frame(stream.RESULT, FAILURE, b"printed\n", stream.FAILED, 10, 100.25, 101.5),
+}
+
+
+def encoded(frame: Frame, body: bytes) -> bytes:
+    """The bytes of a frame around a body that is pickled already."""
+    buffers = stream.frame(
+        frame.kind,
+        [body],
+        [frame.extra],
+        tag=frame.tag,
+        number=frame.number,
+        started=frame.started,
+        stopped=frame.stopped,
+    )
+    return b"".join(buffers)
+
+
+def loaded(pickled: bytes) -> Any:
+    return pickle.loads(pickled)  # noqa: S301 - from files of this repository
+
+
+def golden_frames() -> list[Path]:
+    return sorted(GOLDEN.glob("frames/*/*.bin"))
+
+
+def frame_id(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_payloads_have_the_golden_bytes(name: str) -> None:
+    golden = (GOLDEN / f"{name}.json").read_bytes()
+    assert wire.decode(golden) == PAYLOADS[name]
+    assert wire.encode(PAYLOADS[name]) == golden
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_statuses_have_the_golden_bytes(name: str) -> None:
+    golden = (GOLDEN / f"{name}.json").read_bytes()
+    assert wire.decode_status(golden) == STATUSES[name]
+    assert wire.encode_status(STATUSES[name]) == golden
+
+
+def test_sealed_objects_have_the_golden_bytes() -> None:
+    golden = (GOLDEN / "sealed.bin").read_bytes()
+    assert wire.unseal(*SEALED, golden).tobytes() == PICKLE
+    assert b"".join(wire.seal(*SEALED, [PICKLE])) == golden
+
+
+def test_stored_objects_have_the_golden_names() -> None:
+    assert json.loads((GOLDEN / "keys.json").read_bytes()) == KEYS
+
+
+def test_golden_keys_of_statuses_are_parsed() -> None:
+    keys = json.loads((GOLDEN / "keys.json").read_bytes())
+    assert wire.parse_status_key(keys["status ok"]) == (12345, 0, "ok")
+    assert wire.parse_status_key(keys["status err"]) == (999, 2, "err")
+
+
+@pytest.mark.parametrize("path", golden_frames(), ids=frame_id)
+def test_golden_frames_of_every_python_are_read(path: Path) -> None:
+    # Given a frame that some Python wrote
+    golden, expected = path.read_bytes(), FRAMES[path.stem]
+    # When it is taken apart as its receiver does
+    kind, tag, number, size, extra, started, stopped = stream.HEAD.unpack_from(golden)
+    body, rest = golden[stream.HEAD.size :][:size], golden[stream.HEAD.size + size :]
+    # Then it is the record that was sent
+    assert (kind, tag, number) == (expected.kind, expected.tag, expected.number)
+    assert (started, stopped) == (expected.started, expected.stopped)
+    assert (loaded(body) if body else None) == expected.body
+    assert (rest, extra) == (expected.extra, len(expected.extra))
+
+
+@pytest.mark.parametrize("path", golden_frames(), ids=frame_id)
+def test_frames_have_the_golden_bytes_around_their_pickles(path: Path) -> None:
+    golden = path.read_bytes()
+    size = stream.HEAD.unpack_from(golden)[3]
+    assert encoded(FRAMES[path.stem], golden[stream.HEAD.size :][:size]) == golden
+
+
+def test_golden_functions_are_loaded() -> None:
+    functions = [loaded(path.read_bytes()[-len(FRAMES["job"].extra) :]) for path in GOLDEN.glob("frames/*/job.bin")]
+    assert set(functions) == {math.sqrt}
+
+
+def test_golden_arguments_are_loaded() -> None:
+    first = len(ARGUMENTS[0])
+    for path in GOLDEN.glob("frames/*/batch-pickled.bin"):
+        arguments = path.read_bytes()[-len(FRAMES["batch-pickled"].extra) :]
+        assert loaded(arguments[:first]) == ((["a"],), {})
+        assert loaded(arguments[first:]) == ((), {"x": {}})
+
+
+def test_there_is_a_golden_file_for_every_record_and_no_other() -> None:
+    written = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file()}
+    pythons = sorted(folder.name for folder in (GOLDEN / "frames").iterdir())
+    expected = {f"{name}.json" for name in (*PAYLOADS, *STATUSES, "keys")} | {"sealed.bin"}
+    expected |= {f"frames/{python}/{name}.bin" for python in pythons for name in FRAMES}
+    assert written == expected
+    assert len(pythons) >= 2, "frames of at least two Pythons show that each reads the other's"
+
+
+def write_golden_files() -> None:
+    """Write all files but the frames of other Pythons."""
+    frames = GOLDEN / "frames" / PYTHON
+    frames.mkdir(parents=True, exist_ok=True)
+    for name, payload in PAYLOADS.items():
+        (GOLDEN / f"{name}.json").write_bytes(wire.encode(payload))
+    for name, status in STATUSES.items():
+        (GOLDEN / f"{name}.json").write_bytes(wire.encode_status(status))
+    (GOLDEN / "keys.json").write_text(json.dumps(KEYS, indent=2) + "\n", encoding="utf-8")
+    (GOLDEN / "sealed.bin").write_bytes(b"".join(wire.seal(*SEALED, [PICKLE])))
+    for name, frame in FRAMES.items():
+        body = pickle.dumps(frame.body, 5) if frame.body is not None else b""
+        (frames / f"{name}.bin").write_bytes(encoded(frame, body))
+
+
+if __name__ == "__main__":
+    write_golden_files()
