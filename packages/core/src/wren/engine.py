@@ -41,7 +41,7 @@ class Engine:
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
         self._invoker = Invoker(self.compute, Runtime(workers=workers))
-        self._tracker = Tracker(self._again)
+        self._tracker = Tracker(self._again, self._invoker.ended)
         self._then: dict[str, Callable[[], None]] = {}  # what waits for a job to be over, by its id
         self._stored: dict[str, Header] = {}  # of jobs whose results may lie in the storage
         self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)

@@ -7,8 +7,7 @@ from typing import Any
 
 from wren.errors import BackendError
 from wren.job import Job
-from wren.spi import Compute, Deployment, Feature, Invocation, Outcomes, Receipt, Report, Runtime
-from wren.wire import CallStatus
+from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime
 
 __all__ = ["Invoker"]
 
@@ -27,7 +26,7 @@ class Invoker:
         self._deploying = threading.Lock()
         self._deployment: Deployment | None = None
         self._waiting: deque[tuple[Invocation, Report]] = deque()
-        self._in_flight = 0
+        self._in_flight: set[tuple[str, int]] = set()  # job and call
         self._pumping = False
         known = [number for number in (runtime.workers, compute.limits.concurrency) if number is not None]
         self._window = min(known, default=1_000)
@@ -51,7 +50,7 @@ class Invoker:
         invocations = [job.invoke([call], attempt) for call in calls]
         job.invocations.extend(invocations)
         with self._lock:
-            self._waiting.extend((invocation, _Counted(self, report)) for invocation in invocations)
+            self._waiting.extend((invocation, report) for invocation in invocations)
         self._pump()
 
     def withdraw(self, job: Job, call: int) -> bool:
@@ -73,20 +72,22 @@ class Invoker:
         holding = [invocation for invocation in job.invocations if call in invocation.calls]
         return any(self._compute.kill(self.deployment, invocation, call) for invocation in holding)
 
-    def ended(self) -> None:
-        """An invocation is over: there is room for another."""
+    def ended(self, job_id: str, calls: Sequence[int]) -> None:
+        """These calls are over, or this attempt of them is: there is room for others.  Idempotent."""
         with self._lock:
-            self._in_flight -= 1
+            if not self._in_flight:
+                return  # also where the backend queues by itself
+            self._in_flight.difference_update((job_id, call) for call in calls)
         self._pump()
 
     def _pump(self) -> None:
         """Hand over what there is room for.  One thread does so at a time; what another makes room for it sees."""
         while True:
             with self._lock:
-                if self._pumping or not self._waiting or self._in_flight >= self._window:
+                if self._pumping or not self._waiting or len(self._in_flight) >= self._window:
                     return
                 invocation, report = self._waiting.popleft()
-                self._in_flight += 1
+                self._in_flight.update((invocation.header.job, call) for call in invocation.calls)
                 self._pumping = True
             try:
                 self._compute.submit(self.deployment, [invocation], report)
@@ -95,33 +96,3 @@ class Invoker:
             finally:
                 with self._lock:
                     self._pumping = False
-
-
-class _Counted:
-    """Passes the reports of one call's invocation on, and tells the invoker once when it is over."""
-
-    def __init__(self, invoker: Invoker, report: Report) -> None:
-        self._invoker, self._report = invoker, report
-        self._over = threading.Lock()
-
-    def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
-        self._report.accepted(invocation, receipt)
-
-    def heartbeat(self, invocation: Invocation) -> None:
-        self._report.heartbeat(invocation)
-
-    def succeeded(self, invocation: Invocation, outcomes: Outcomes) -> None:
-        self._report.succeeded(invocation, outcomes)
-        self._end()
-
-    def status(self, invocation: Invocation, status: CallStatus) -> None:
-        self._report.status(invocation, status)
-        self._end()
-
-    def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
-        self._report.failed(invocation, calls, error, logs)
-        self._end()
-
-    def _end(self) -> None:
-        if self._over.acquire(blocking=False):  # a status that comes twice makes room once
-            self._invoker.ended()

@@ -22,8 +22,11 @@ RETRIED = (WorkerLost, CallLost)
 class Tracker:
     """The `wren.spi.Report` of one engine.  Thread-safe: a job's table has the lock."""
 
-    def __init__(self, again: Callable[[Job, Sequence[int], int], None]) -> None:
+    def __init__(
+        self, again: Callable[[Job, Sequence[int], int], None], ended: Callable[[str, Sequence[int]], None]
+    ) -> None:
         self._again = again  # invokes calls of a job once more, as the given attempt
+        self._ended = ended  # is told which calls of a job make room for others
         self._jobs: dict[str, Job] = {}
 
     def add(self, job: Job) -> None:
@@ -60,6 +63,7 @@ class Tracker:
             if invocation.attempt:
                 job.attempts.update(dict.fromkeys(outcomes.calls, invocation.attempt))
             job.table.succeed(outcomes)
+            self._ended(job.header.job, outcomes.calls)
 
     def status(self, invocation: Invocation, status: CallStatus) -> None:
         job = self._jobs.get(invocation.header.job)
@@ -77,18 +81,21 @@ class Tracker:
         if status.state == "err":
             error = status.failure or Stored(status.attempt, "err")
             job.table.fail(status.call, error, **times, logs=status.logs)
+            self._ended(job.header.job, [status.call])
             return
         value: Any = Pickled(status.result) if isinstance(status.result, bytes) else Stored(status.attempt)
         if status.attempt:
             job.attempts[status.call] = status.attempt
         logs = {status.call: status.logs} if status.logs else {}
         job.table.succeed(Outcomes([status.call], [value], [status.started], [status.stopped], logs))
+        self._ended(job.header.job, [status.call])
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         job = self._jobs.get(invocation.header.job)
         if job is None:
             return
         _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
+        self._ended(job.header.job, calls)
         if isinstance(error, RETRIED) and invocation.attempt < job.options.retries:
             self._again(job, calls, invocation.attempt + 1)
             return

@@ -68,7 +68,7 @@ class Gather:
 
     executor: str
     job: str
-    mac_key: bytes
+    mac_key: bytes = field(repr=False)
     bucket: str
     start: int
     stop: int
@@ -94,7 +94,7 @@ class Header:
 
     executor: str
     job: str
-    mac_key: bytes
+    mac_key: bytes = field(repr=False)
     function: Blob
     python: str
     modules: Blob | None = None
@@ -195,7 +195,7 @@ SEAL_SIZE: Final = 32
 
 def mac(key: bytes, executor: str, job: str, call: int, attempt: int, state: State, content_hash: bytes) -> bytes:
     """HMAC-SHA256 that binds a content to the attempt of the call that it claims to come from."""
-    identity = f"{executor}\n{job}\n{call}\n{attempt}\n{state}\n".encode()
+    identity = json.dumps([executor, job, call, attempt, state]).encode()
     return hmac.digest(key, identity + content_hash, "sha256")
 
 

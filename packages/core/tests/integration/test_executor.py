@@ -304,8 +304,8 @@ def test_calls_that_have_not_started_can_be_cancelled(
         return wait_for(path)
 
     running = executor.map(start_and_wait, [tmp_path / "a", tmp_path / "b"])
-    queued = executor.map(start_and_wait, [tmp_path / f"q{index}" for index in range(10)])
     eventually(lambda: len(list(tmp_path.glob("*.started"))) == 2)
+    queued = executor.map(start_and_wait, [tmp_path / f"q{index}" for index in range(10)])
     assert all(future.cancel() for future in queued)
     assert not running[0].cancel()
     (tmp_path / "a").touch()

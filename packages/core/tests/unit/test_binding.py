@@ -648,7 +648,7 @@ def test_a_reducer_gets_the_results_as_its_first_parameter_that_is_not_injected(
     ],
 )
 def test_a_reducer_that_a_list_of_results_does_not_fit_is_an_error(reducer: Callable[..., Any]) -> None:
-    with pytest.raises(BindingError, match="^the reducer .*cannot be called with a list"):
+    with pytest.raises(BindingError, match=r"^the reducer .*cannot be called with a list"):
         reducer_parameter(reducer)
 
 

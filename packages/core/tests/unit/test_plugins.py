@@ -145,27 +145,27 @@ def test_a_name_that_nobody_knows_is_answered_with_the_installed_ones(install: I
 def test_two_distributions_of_one_name_are_a_conflict_that_names_both(install: Install) -> None:
     install("wren-shelf", "[wren.storage]\nshelf = wren_shelf\n", wren_shelf=STORAGE)
     install("other-shelf", "[wren.storage]\nshelf = other_shelf\n", other_shelf=STORAGE)
-    with pytest.raises(PluginConflict, match="other-shelf.* and .*wren-shelf.* a storage 'shelf': uninstall"):
+    with pytest.raises(PluginConflict, match=r"other-shelf.* and .*wren-shelf.* a storage 'shelf': uninstall"):
         load_storage("shelf")
 
 
 def test_two_distributions_of_one_name_and_one_module_are_a_conflict_too(install: Install) -> None:
     install("wren-shelf", "[wren.storage]\nshelf = wren_shelf\n", wren_shelf=STORAGE)
     install("wren-shelf-fork", "[wren.storage]\nshelf = wren_shelf\n", wren_shelf=STORAGE)
-    with pytest.raises(PluginConflict, match="wren-shelf .* and wren-shelf-fork "):
+    with pytest.raises(PluginConflict, match=r"wren-shelf .* and wren-shelf-fork "):
         load_storage("shelf")
 
 
 def test_a_conflict_is_found_without_importing_either(install: Install) -> None:
     install("wren-one", "[wren.storage]\nshelf = wren_one\n", wren_one="import missing_sdk")
     install("wren-two", "[wren.storage]\nshelf = wren_two\n", wren_two="import missing_sdk")
-    with pytest.raises(PluginConflict, match="wren-one.*wren-two"):
+    with pytest.raises(PluginConflict, match=r"wren-one.*wren-two"):
         load_storage("shelf")
 
 
 def test_a_stranger_cannot_take_the_name_of_a_plugin_of_wrens(install: Install) -> None:
     install("wren-mine", "[wren.storage]\nmemory = wren_mine\n", wren_mine=STORAGE)
-    with pytest.raises(PluginConflict, match="wren-core.* and .*wren-mine"):
+    with pytest.raises(PluginConflict, match=r"wren-core.* and .*wren-mine"):
         load_storage("memory")
 
 
@@ -204,7 +204,7 @@ def another():
         ),
         pytest.param(
             STORAGE.replace("return Shelf", "return dict"),
-            "a subclass of wren.spi.Storage, not <class 'dict'>",
+            "must give a subclass of wren.spi.Storage, not <c",
             id="class",
         ),
         pytest.param(STORAGE.replace('"shelf"', '"board"'), "gives Shelf, whose name is 'board'", id="name"),
@@ -227,20 +227,18 @@ def test_a_plugin_that_is_wrong_is_an_error_that_names_its_distribution(
 
 def test_an_entry_point_whose_module_is_missing_is_an_error_that_names_its_distribution(install: Install) -> None:
     install("wren-shelf", "[wren.storage]\nshelf = wren_nowhere\n")
-    with pytest.raises(PluginError, match="^the storage 'shelf' of wren-shelf cannot be loaded.*wren_nowhere"):
+    with pytest.raises(PluginError, match=r"^the storage 'shelf' of wren-shelf cannot be loaded.*wren_nowhere"):
         load_storage("shelf")
 
 
 def test_an_entry_point_whose_object_is_missing_is_an_error_that_names_its_distribution(install: Install) -> None:
     install("wren-shelf", "[wren.storage]\nshelf = wren_shelf:Nothing\n", wren_shelf=STORAGE)
-    with pytest.raises(PluginError, match="^the storage 'shelf' of wren-shelf cannot be loaded.*Nothing"):
+    with pytest.raises(PluginError, match=r"^the storage 'shelf' of wren-shelf cannot be loaded.*Nothing"):
         load_storage("shelf")
 
 
 def test_a_plugin_of_another_kind_is_an_error_that_names_its_distribution(install: Install) -> None:
     source = STORAGE.replace("def wren_storage", "def wren_monitor")
     install("wren-shelf", "[wren.monitor]\nshelf = wren_shelf\n", wren_shelf=source)
-    with pytest.raises(
-        PluginError, match=r"^the monitor 'shelf' of wren-shelf must give a subclass of wren.spi.Monitor"
-    ):
+    with pytest.raises(PluginError, match=r"^the monitor 'shelf' of wren-shelf must give a subclass of.*Monitor"):
         load_monitor("shelf")

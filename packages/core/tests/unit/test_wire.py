@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -218,7 +218,7 @@ def test_an_object_of_another_key_executor_job_call_attempt_or_state_is_refused(
     # Given the seal of one attempt, and an identity that differs from it in one part
     parts = (st.binary(min_size=1, max_size=32), ids, ids, numbers, attempts, states)
     other = data.draw(parts[which].filter(lambda part: part != ours[which] and not _same_hmac_key(part, ours[which])))
-    theirs: Any = (*ours[:which], other, *ours[which + 1 :])
+    theirs = cast("Identity", (*ours[:which], other, *ours[which + 1 :]))
     sealed = b"".join(wire.seal(*ours, [b"content"]))
     # Then it is not unsealed as the other's
     with pytest.raises(ValueError, match="was not written by its worker"):

@@ -4,6 +4,8 @@ A key's folders are directories whose names end in `@`, so that `a` and `a/b` ca
 special in a name is percent-encoded, so that no key can leave the directory.
 """
 
+import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +16,6 @@ from urllib.parse import quote, unquote
 from wren.wire import Buffer
 
 _SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file name may have
-_temporary = itertools.count()
 
 
 class Changed(Exception):
@@ -34,21 +35,18 @@ class Files:
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object; FileExistsError with `if_absent` when it is there."""
+        if not key:
+            raise OSError(errno.EINVAL, "an object's key cannot be empty")
         path = self.path(bucket, key)
-        temporary = path.with_name(f"@{os.getpid()}-{next(_temporary)}")
-        try:
-            file = _create(temporary)
-            with file:
+        temporary = path.with_name(f"@{os.urandom(8).hex()}")
+        with _create(temporary) as file:
+            try:
                 for chunk in chunks:
                     file.write(chunk)
-            if if_absent:
-                os.link(temporary, path)
-                temporary.unlink()
-            else:
-                temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+                file.flush()
+                (os.link if if_absent else os.replace)(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)  # after a replace it is the object
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
@@ -99,7 +97,8 @@ def _create(path: Path) -> BinaryIO:
         try:
             return path.open("xb")
         except FileNotFoundError:  # also when somebody removes the empty directory just now
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:

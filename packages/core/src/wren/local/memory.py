@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import pluggy
 
-from wren.errors import NoSuchKey, PreconditionFailed
+from wren.errors import NoSuchKey, PreconditionFailed, StorageError
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer
 
@@ -45,6 +45,8 @@ class MemoryStorage(Storage[MemoryOptions]):
         return self.options.bucket
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        if not key:
+            raise StorageError("an object's key cannot be empty")
         data = b"".join(chunks)
         info = ObjectInfo(key, len(data), time.time(), hashlib.sha256(data).hexdigest())
         with self._lock:

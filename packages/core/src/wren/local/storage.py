@@ -39,8 +39,22 @@ class LocalStorage(Storage[LocalhostOptions]):
         return self.options.bucket
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
-        with _translated(bucket, key):
-            self._files.put(bucket, key, chunks, if_absent=if_absent)
+        failed: list[OSError] = []  # the caller's own, which says nothing of this storage
+
+        def source() -> Iterator[Buffer]:
+            try:
+                yield from chunks
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        try:
+            with _translated(bucket, key):
+                self._files.put(bucket, key, source(), if_absent=if_absent)
+        except StorageError:
+            if failed:
+                raise failed[0] from None
+            raise
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None

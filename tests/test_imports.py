@@ -1,0 +1,77 @@
+"""Import budgets: what `import wren` and a local worker's start may cost, counted in modules."""
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+import wren
+from wren import plugins
+
+HEAVY: Final = {
+    "asyncio", "click", "cloudpickle", "concurrent.futures", "matplotlib", "msgspec", "pluggy", "rich"
+}  # fmt: skip
+SDKS: Final = {"aiohttp", "boto3", "botocore", "docker", "h11", "ibm_boto3", "kubernetes", "numpy", "pika", "requests"}
+SHELL_BUDGET: Final = 85  # modules more than an interpreter that imports nothing
+
+
+def modules_after(program: str, *flags: str) -> set[str]:
+    """The names in sys.modules of a fresh interpreter that ran the program."""
+    code = f"{program}\nimport sys\nsys.stdout.write(' '.join(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-I", *flags, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+def imported_by(program: str) -> set[str]:
+    """The modules that a program imports, beside those that this environment's `site` does."""
+    return modules_after(program) - modules_after("pass")
+
+
+def plugin_modules() -> set[str]:
+    """The modules of everything that is installed as a plugin."""
+    return {info.target.partition(":")[0] for kind in plugins.KINDS for info in plugins.installed(kind)}
+
+
+def test_importing_wren_imports_no_backend_no_sdk_and_nothing_heavy() -> None:
+    assert imported_by("import wren") & (HEAVY | SDKS | plugin_modules()) == set()
+
+
+def test_importing_wren_imports_nothing_but_itself_of_what_is_installed() -> None:
+    modules = imported_by("import wren")
+    assert {name for name in modules if name.split(".")[0] not in sys.stdlib_module_names} == {"wren"}
+
+
+@pytest.mark.parametrize("name", ["local_executor", "function_executor", "FunctionExecutor", "Executor", "Future"])
+def test_the_executors_need_no_terminal_no_command_line_and_no_plots(name: str) -> None:
+    modules = imported_by(f"import wren; wren.{name}")
+    assert modules & ({"asyncio", "click", "matplotlib", "rich"} | SDKS | plugin_modules()) == set()
+
+
+# ---------------------------------------------------------------- the pipe shell
+
+# As a local worker is started: no `site`, and of the folder of installed packages only wren.
+SHELL: Final = "import sys; sys.path.insert(0, {folder!r}); import wren; del sys.path[0]; import wren.worker.pipe"
+
+
+def shell_modules() -> set[str]:
+    assert wren.__file__ is not None
+    folder = wren.__file__.removesuffix("/wren/__init__.py")
+    return modules_after(SHELL.format(folder=folder), "-S") - modules_after("pass", "-S")
+
+
+def test_the_pipe_shell_keeps_its_budget_of_modules() -> None:
+    modules = shell_modules()
+    assert len(modules) <= SHELL_BUDGET, sorted(modules)
+
+
+def test_the_pipe_shell_imports_the_standard_library_and_the_workers_half_of_wren_only() -> None:
+    foreign = {name for name in shell_modules() if name.split(".")[0] not in sys.stdlib_module_names}
+    assert {name for name in foreign if not name.startswith("wren.worker.")} == {"wren", "wren.wire", "wren.worker"}
+
+
+def test_the_pipe_shell_imports_nothing_heavy() -> None:
+    assert shell_modules() & (HEAVY | {"pathlib"}) == set()
