@@ -5,6 +5,7 @@ elements together, so that binding 100,000 scalars costs a fraction of calling t
 """
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,7 +221,8 @@ def _target(function: Callable[..., Any]) -> _Target:
     parameters = list(signature.parameters.values())
     if wanted := [p.name for p in parameters if p.name in PARTITIONED and p.kind in _BY_NAME]:
         raise Unsupported(f"{name} has a parameter {wanted[0]!r}: objects and URLs cannot be mapped over yet")
-    inject = tuple(p.name for p in parameters if p.name in INJECTED and p.kind in _BY_NAME)
+    fixed = function.keywords if isinstance(function, functools.partial) else {}  # is the user's own
+    inject = tuple(p.name for p in parameters if p.name in INJECTED and p.kind in _BY_NAME and p.name not in fixed)
     if len(parameters) == 1:  # then it is an ordinary parameter
         inject = ()
     for wanted_name in inject:

@@ -95,10 +95,9 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
     found: Any = classes[0]
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise PluginError(f"{owner} must give a subclass of wren.spi.{contract.__name__}, not {found!r}")
-    if found.name != name:
-        raise PluginError(
-            f"{owner} gives {found.__qualname__}, whose name is {found.name!r}: both names must be the same"
-        )
+    own = getattr(found, "name", None)
+    if own != name:
+        raise PluginError(f"{owner} gives {found.__qualname__}, whose name is {own!r}: make both names the same")
     return found
 
 

@@ -1,6 +1,7 @@
 """What a user of FunctionExecutor sees, on real local workers."""
 
 import concurrent.futures
+import functools
 import os
 import subprocess
 import sys
@@ -266,6 +267,20 @@ def test_calls_are_told_their_number(executor: wren.FunctionExecutor) -> None:
 
     executor.map(numbered, ["a", "b"])
     assert executor.get_result() == [(0, "a"), (1, "b")]
+
+
+def test_an_id_that_the_user_fixed_stays(executor: wren.FunctionExecutor) -> None:
+    def numbered(x: str, id: int) -> tuple[str, int]:
+        return x, id
+
+    executor.map(functools.partial(numbered, id=7), ["a", "b"])
+    assert executor.get_result() == [("a", 7), ("b", 7)]
+
+
+def test_a_variable_that_cannot_be_set_is_an_error(executor: wren.FunctionExecutor) -> None:
+    with pytest.raises(BindingError, match="extra_env cannot set the variable 'A=B'"):
+        executor.map(add_one, [1], extra_env={"A=B": 1})
+    assert executor.get_result() == []
 
 
 def test_mutable_arguments_are_each_calls_own(executor: wren.FunctionExecutor) -> None:

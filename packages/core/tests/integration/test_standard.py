@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,8 @@ def test_wait_and_as_completed_mix_with_the_standards_futures(pool: wren.Executo
         slow = pool.submit(wait_for, tmp_path / "go")
         theirs = [threads.submit(double, index) for index in range(20)]
         everything: list[concurrent.futures.Future[int]] = [*ours, *theirs]
-        done, not_done = concurrent.futures.wait([*everything, slow], timeout=0.5)
+        mixed: list[concurrent.futures.Future[Any]] = [*everything, slow]
+        done, not_done = concurrent.futures.wait(mixed, timeout=0.5)
         assert not_done == {slow}
         assert done == set(everything)
         assert {future.result() for future in concurrent.futures.as_completed(everything)} == {

@@ -1,12 +1,12 @@
 """The storages that wren brings along, against the contract: each test runs on both."""
 
+import itertools
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,9 @@ def test_a_second_put_replaces_the_object(storage: AnyStorage) -> None:
     assert storage.head("b", "k").size == 5
 
 
-@pytest.mark.parametrize(("start", "stop"), list(product([0, 1, 5, 9, 10, 11, 99], [None, 0, 1, 5, 10, 11, 99])))
+@pytest.mark.parametrize(
+    ("start", "stop"), list(itertools.product([0, 1, 5, 9, 10, 11, 99], [None, 0, 1, 5, 10, 11, 99]))
+)
 def test_a_range_is_a_slice(storage: AnyStorage, start: int, stop: int | None) -> None:
     storage.put("b", "k", [b"0123456789"])
     assert storage.get("b", "k", start, stop) == b"0123456789"[start:stop]
@@ -308,6 +310,12 @@ def test_odd_keys_are_keys_like_any_other(storage: AnyStorage) -> None:
         assert keys(storage) == sorted(ODD_KEYS[number:])
 
 
+def test_an_empty_key_is_refused(storage: AnyStorage) -> None:
+    with pytest.raises(StorageError, match=r"key cannot be empty"):
+        storage.put("b", "", [b"content"])
+    assert keys(storage) == []
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_key_may_be_another_ones_folder(storage: AnyStorage, order: int) -> None:
     nested = ["a", "a/b", "a/b/c", "a/"]
@@ -482,8 +490,23 @@ def test_a_key_that_is_too_long_for_the_file_system_is_an_error_and_leaves_nothi
     assert not [path for path in Path(local.options.path).rglob("*") if path.is_file()]
 
 
+def test_a_directory_that_cannot_be_made_is_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a directory where the system makes none, and somebody who counts how often that is tried
+    tried = itertools.count()
+    mkdir = Path.mkdir
+
+    def counting(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        assert next(tried) < 10_000, "tried for ever"
+        mkdir(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", counting)
+    # When an object is put there, then it is the storage that is to blame
+    with pytest.raises(StorageError, match=r"^the localhost storage cannot use b/k"):
+        LocalStorage(LocalhostOptions(path="/proc/wren-nowhere")).put("b", "k", [b"content"])
+
+
 def test_no_key_and_no_bucket_leads_out_of_the_directory(local: LocalStorage, tmp_path: Path) -> None:
-    for bucket, key in product(["b", "..", "../..", "/tmp", "."], [*ODD_KEYS, "../../../k", f"{tmp_path}/k"]):
+    for bucket, key in itertools.product(["b", "..", "../..", "/tmp", "."], [*ODD_KEYS, "../../../k", f"{tmp_path}/k"]):
         local.put(bucket, key, [b"content"])
     assert list(tmp_path.iterdir()) == [tmp_path / "storage"]
     assert len([path for path in (tmp_path / "storage").rglob("*") if path.is_file()]) == 5 * (len(ODD_KEYS) + 2)

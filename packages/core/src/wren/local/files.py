@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from wren.wire import Buffer
 
 _SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file name may have
+ROUNDS: Final = 100  # how often directories are made before they count as impossible to make
 
 
 class Changed(Exception):
@@ -93,12 +94,13 @@ def etag(stat: os.stat_result) -> str:
 
 
 def _create(path: Path) -> BinaryIO:
-    while True:
-        try:
+    """A new file, and the directories above it; others may be removing those, as they are empty, at the same time."""
+    for _ in range(ROUNDS):
+        with contextlib.suppress(FileNotFoundError):
             return path.open("xb")
-        except FileNotFoundError:  # also when somebody removes the empty directory just now
-            with contextlib.suppress(FileNotFoundError):
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    raise OSError(errno.ENOTDIR, "the directory cannot be made", str(path.parent))
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
