@@ -1,6 +1,7 @@
-"""Runs the callbacks of futures in a thread of their own.
+"""Runs what must not run in the thread that settles a future: that thread may not wait for anything.
 
-The thread that settles a future must not run them: a callback that waits for another future would wait for ever.
+Two queues, each with a thread: the users' callbacks, which may wait for other futures, and what the engine does next
+(reducers), which those futures may need.
 """
 
 import logging
@@ -14,45 +15,61 @@ _log = logging.getLogger("wren.futures")
 
 
 class _Runner:
-    """A queue of callbacks and the thread that works it off, started with the first."""
+    """A queue of actions and the thread that works it off, started with the first.
 
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[Callable[[Any], object], Any]] = SimpleQueue()
-        self._lock = threading.Lock()
+    Finalizers use it, too, and the garbage collector runs them anywhere: nothing here holds a lock that is not
+    reentrant.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def put(self, callback: Callable[[Any], object], future: Any) -> None:
-        self._queue.put((callback, future))
+    def put(self, action: Callable[[], object]) -> None:
+        self._queue.put(action)
         if self._thread is None:
             with self._lock:
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="wren-callbacks", daemon=True)
-                    self._thread.start()
+                    self._thread = thread
+                    thread.start()
 
     def _work(self) -> None:
         while True:
-            run_now(*self._queue.get())
+            action = self._queue.get()
+            try:
+                action()
+            except Exception:  # noqa: BLE001 - the thread serves all that comes after, too
+                _log.exception("%r raised", action)
+            del action  # while it waits for the next one the thread keeps nothing alive
 
 
-_runner = _Runner()
+_users, _engines = _Runner("wren-callbacks"), _Runner("wren-engine")
 
 
 def _after_fork() -> None:
-    global _runner  # noqa: PLW0603 - the thread is not in the child
-    _runner = _Runner()
+    global _users, _engines  # the threads are not in the child
+    _users, _engines = _Runner("wren-callbacks"), _Runner("wren-engine")
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
 def run(callback: Callable[[Any], object], future: Any) -> None:
-    """Call `callback(future)` soon, in the callbacks' thread, in the order of the calls of this function."""
-    _runner.put(callback, future)
+    """Call `callback(future)` soon, in the users' thread, in the order of the calls of this function."""
+    _users.put(lambda: run_now(callback, future))
 
 
 def run_now(callback: Callable[[Any], object], future: Any) -> None:
     """Call `callback(future)`; what it raises is logged, as the standard library does."""
     try:
         callback(future)
-    except Exception:  # noqa: BLE001 - the callback is the user's
+    except Exception:  # noqa: BLE001 - it is the user's
         _log.exception("the callback %r of %r raised", callback, future)
+
+
+def later(action: Callable[[], object]) -> None:
+    """Do something soon, in the engine's thread."""
+    _engines.put(action)

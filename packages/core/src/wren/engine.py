@@ -8,6 +8,7 @@ The engine knows no executor: one that is garbage while its futures are not reso
 """
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from wren import callbacks, plugins
 from wren.binding import Bound
 from wren.config import Config
+from wren.errors import ConfigError
 from wren.futures import CallTable
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
@@ -26,6 +28,8 @@ from wren.wire import Header
 
 __all__ = ["Engine"]
 
+logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the program that uses wren says otherwise
+
 _executors: Final = itertools.count()
 _session: Final = os.urandom(3).hex()
 
@@ -34,6 +38,8 @@ class Engine:
     """The running part of one executor.  Thread-safe."""
 
     def __init__(self, config: Config, *, backend: str, storage: str, workers: int | None) -> None:
+        if workers is not None and workers < 1:
+            raise ConfigError(f"workers is {workers}: give the number of calls that may run at once, 1 or more")
         compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
@@ -113,7 +119,7 @@ class Engine:
             self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
 
     def when_finished(self, job: Job, action: Callable[[], None]) -> None:
-        """Before a job is launched: call `action` in the callbacks' thread when each of its calls has settled."""
+        """Before a job is launched: call `action`, in a thread of wren's, when each of its calls has settled."""
         self._then[job.header.job] = action
 
     def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
@@ -137,7 +143,7 @@ class Engine:
             self._watcher.close(job)
         action = self._then.pop(job_id, None)
         if action is not None:
-            callbacks.run(lambda _: action(), job_id)
+            callbacks.later(action)
 
     # ---- the end
 

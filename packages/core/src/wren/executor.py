@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from wren import binding, reducers
+from wren import binding, callbacks, reducers
 from wren.config import Config
 from wren.engine import Engine
 from wren.errors import BindingError, WaitTimeout
@@ -80,10 +80,10 @@ class FunctionExecutor:
             loaded,
             backend=backend or options.backend or "localhost",
             storage=storage_backend or options.storage or "localhost",
-            workers=workers or options.workers,
+            workers=options.workers if workers is None else workers,
         )
         self._jobs: list[_Submitted] = []  # those whose results were not all collected, in order of submission
-        self._finalizer = weakref.finalize(self, Engine.close, self._engine)
+        self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
         self._finalizer.atexit = False
 
     @property

@@ -72,8 +72,8 @@ class CallTable:
     """The calls of one job, in columns: states, values and times by call id."""
 
     __slots__ = (
-        "_awaited", "_owner", "_watches", "collected", "executor_id", "failures", "job_id", "logs", "started", "states",
-        "stopped", "submitted", "unfinished", "values",
+        "_awaited", "_owner", "_watches", "collected", "executor_id", "failures", "job_id", "loaded", "logs",
+        "started", "states", "stopped", "submitted", "unfinished", "values",
     )  # fmt: skip
 
     def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner) -> None:
@@ -84,6 +84,7 @@ class CallTable:
         self.states = bytearray(count)
         self.collected = bytearray(count)  # 1: the caller of get_result has seen it
         self.values: list[Any] = [None] * count
+        self.loaded = bytearray(count)  # 1: the value is what the function returned, whatever its type
         self.started = array("d", bytes(8 * count))
         self.stopped = array("d", bytes(8 * count))
         self.logs: dict[int, str] = {}
@@ -212,7 +213,7 @@ class CallTable:
     def outcome(self, call: int) -> tuple[int, Any]:
         """State and value of a settled call; unpickles it the first time, in the caller's thread."""
         state, value = self.states[call], self.values[call]
-        if isinstance(value, Pickled | Stored | Failure):
+        if not self.loaded[call] and isinstance(value, Pickled | Stored | Failure):
             try:
                 value = self._load(call, value)
             except BaseException as error:  # unpickling runs the user's code
@@ -220,8 +221,8 @@ class CallTable:
                     raise  # the caller's own
                 state, value = FAILED, error
             with _settled:  # of two threads that load it, both get what the first one got
-                if isinstance(self.values[call], Pickled | Stored | Failure):
-                    self.states[call], self.values[call] = state, value
+                if not self.loaded[call]:
+                    self.states[call], self.values[call], self.loaded[call] = state, value, 1
                 state, value = self.states[call], self.values[call]
         return state, value
 

@@ -31,6 +31,8 @@ class CallOptions:
         """Checked options; values of `extra_env` become str, None stays and unsets."""
         if timeout is not None and timeout <= 0:
             raise BindingError(f"timeout is {timeout} s: give a number of seconds above 0, or None for no limit")
+        if retries < 0:
+            raise BindingError(f"retries is {retries}: give how often a lost call may run again, 0 or more")
         env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
         for name, value in env.items():
             if not name or "=" in name or "\0" in name or "\0" in (value or ""):

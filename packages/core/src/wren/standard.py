@@ -41,7 +41,7 @@ class Executor(concurrent.futures.Executor):
             loaded,
             backend=backend or options.backend or "localhost",
             storage=storage_backend or options.storage or "localhost",
-            workers=workers or options.workers,
+            workers=options.workers if workers is None else workers,
         )
         self._options = CallOptions(retries=retries)
         self._lock = threading.Lock()

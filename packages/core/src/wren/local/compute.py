@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pluggy
 
-from wren.errors import Unsupported
+from wren.errors import ConfigError, Unsupported
 from wren.local.options import LocalhostOptions
 from wren.local.pool import Pool
 from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, RuntimeInfo, Shell
@@ -40,7 +40,9 @@ class LocalCompute(Compute[LocalhostOptions]):
         if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):
             raise Unsupported(f"the localhost backend needs Linux; this is {sys.platform}: use a remote backend")
         size = runtime.workers or self.options.workers or len(os.sched_getaffinity(0))
-        pool = _pools.setdefault(size, Pool(size)) if size not in _pools else _pools[size]
+        if size < 1:
+            raise ConfigError(f"workers in section [localhost] is {size}: give 1 or more")
+        pool = _pools.get(size) or _pools.setdefault(size, Pool(size))
         return Deployment(f"localhost-{size}", runtime, state=pool)
 
     def undeploy(self, deployment: Deployment) -> None:

@@ -33,6 +33,7 @@ OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
 STARTS: Final = 2  # workers that may end before they are ready, in a row
+START_SECONDS: Final = 60.0  # that a worker may take to be ready
 
 
 class Pool:
@@ -102,13 +103,14 @@ class Pool:
         """A bug here must fail the calls, not leave them waiting."""
         if not isinstance(error, BackendError):
             error = BackendError(f"the local pool failed: {type(error).__name__}: {error}")
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        self._queue.clear()
+        for task in tasks:
+            task.waiting.clear()
+            task.report.failed(task.invocation, task.invocation.calls, error)  # those that are settled stay so
         for worker in self._workers:
             worker.end()
-        for task in list(self._tasks.values()):
-            for calls in task.waiting:
-                self._fail(task, calls, error)
-            task.waiting.clear()
-        self._queue.clear()
 
     # ---- giving calls out
 
@@ -306,7 +308,11 @@ class Pool:
         while self._readable(worker):
             pass  # it may have ended just now
         running, at = worker.running(), _deadline(worker)
-        if running is not None and at is not None and now >= at:
+        if at is None or now < at:
+            return
+        if not worker.process.ready:
+            worker.end()
+        elif running is not None:
             task, call = running
             header, limit = task.invocation.header, task.invocation.timeout
             worker.end(
@@ -351,7 +357,9 @@ class Pool:
 
 
 def _deadline(worker: Worker) -> float | None:
-    """When its call will have run too long (`time.monotonic`)."""
+    """When its call will have run too long, or its start (`time.monotonic`)."""
+    if not worker.process.ready and not worker.ending:
+        return worker.process.started + START_SECONDS
     running = worker.running()
     if running is None or running[0].invocation.timeout is None or worker.ending:
         return None

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
         self.ready = False
+        self.started = time.monotonic()
         self._pending: deque[memoryview] = deque()
         self._buffer = memoryview(bytearray(_BUFFER))
         self._start = self._end = 0

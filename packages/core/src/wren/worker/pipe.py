@@ -151,6 +151,7 @@ class PipeShell:
 
     def _take_output(self) -> Sequence[bytes]:
         """What the call printed, and an empty file for the next."""
+        sys.stdout, sys.stderr = self._printed
         for printed in self._printed:
             try:
                 printed.flush()
