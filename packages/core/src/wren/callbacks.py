@@ -4,14 +4,17 @@ Two queues, each with a thread: the users' callbacks, which may wait for other f
 (reducers), which those futures may need.
 """
 
+import atexit
 import logging
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 _log = logging.getLogger("wren.futures")
+
+LAST_SECONDS: Final = 5.0
 
 
 class _Runner:
@@ -26,6 +29,10 @@ class _Runner:
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
 
     def put(self, action: Callable[[], object]) -> None:
         self._queue.put(action)
@@ -55,6 +62,15 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _drain() -> None:
+    """At the interpreter's end: what finalizers have put there is still done, for a few seconds."""
+    if _engines.started:
+        done = threading.Event()
+        _engines.put(done.set)
+        done.wait(LAST_SECONDS)
 
 
 def run(callback: Callable[[Any], object], future: Any) -> None:

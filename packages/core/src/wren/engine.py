@@ -49,7 +49,6 @@ class Engine:
         self._invoker = Invoker(self.compute, Runtime(workers=workers))
         self._tracker = Tracker(self._again, self._invoker.ended)
         self._then: dict[str, Callable[[], None]] = {}  # what waits for a job to be over, by its id
-        self._stored: dict[str, Header] = {}  # of jobs whose results may lie in the storage
         self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)
 
     def _open_monitor(self, config: Config) -> Watcher:
@@ -101,10 +100,8 @@ class Engine:
             persist=persist,
             gathered=gathered,
         )
-        table = CallTable(self.id, job_id, len(arguments), self)
+        table = CallTable(self.id, job_id, len(arguments), self, header)
         job = Job(header, chunks, arguments, table, options)
-        if uses_storage:
-            self._stored[job_id] = header
         if len(table):
             self._tracker.add(job)
         return job
@@ -132,9 +129,9 @@ class Engine:
         job = self._tracker.find(job_id)
         return job is not None and self._invoker.withdraw(job, call)
 
-    def load(self, job_id: str, call: int, stored: Stored) -> Any:
+    def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a stored result; raises the exception of a stored failure."""
-        return load_stored(self.storage, self._stored[job_id], call, stored)
+        return load_stored(self.storage, job, call, stored)
 
     def finished(self, job_id: str) -> None:
         """Every call of a job has settled: what waited for it may go on."""

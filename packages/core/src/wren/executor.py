@@ -4,7 +4,6 @@ import enum
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -42,15 +41,6 @@ class ReturnWhen(enum.StrEnum):
 ALL_COMPLETED, ANY_COMPLETED, ALWAYS = ReturnWhen
 
 
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    """A job as get_result sees it."""
-
-    table: CallTable
-    single: bool = False  # its result is one value, not a list
-    inputs: CallTable | None = None  # a reducer's map job
-
-
 class FunctionExecutor:
     """Runs functions on a compute backend.  May be shared by threads; used in a `with`, it waits for its calls.
 
@@ -82,7 +72,7 @@ class FunctionExecutor:
             storage=storage_backend or options.storage or "localhost",
             workers=options.workers if workers is None else workers,
         )
-        self._jobs: list[_Submitted] = []  # those whose results were not all collected, in order of submission
+        self._tables: list[CallTable] = []  # those whose results were not all collected, in order of submission
         self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
         self._finalizer.atexit = False
 
@@ -107,7 +97,8 @@ class FunctionExecutor:
         bound = binding.bind(func, [data])
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"A{self._engine.number()}", func, bound, options)
-        self._jobs.append(_Submitted(table, single=True))
+        table.single = True
+        self._tables.append(table)
         return Future(table, 0)
 
     def map(
@@ -129,7 +120,7 @@ class FunctionExecutor:
         bound = binding.bind(map_function, map_iterdata, extra_params)
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
-        self._jobs.append(_Submitted(table))
+        self._tables.append(table)
         return table.futures()
 
     def map_reduce(
@@ -154,7 +145,7 @@ class FunctionExecutor:
         mapping, reducing = reducers.map_reduce(
             self._engine, map_function, bound, reduce_function, options, through_client=reducer_wait_local
         )
-        self._jobs.append(_Submitted(reducing, single=True, inputs=mapping))
+        self._tables += [mapping, reducing]
         return [*mapping.futures(), *reducing.futures()]
 
     def wait(
@@ -198,10 +189,10 @@ class FunctionExecutor:
         if isinstance(fs, Future):
             return self._collect([fs], throw_except, timeout)[0]
         given = None if fs is None else list(fs)
-        futures = self._uncollected() if given is None else self._without_inputs(given)
+        futures = self._uncollected() if given is None else _without_inputs(given)
         results = self._collect(futures, throw_except, timeout)
         whole = given is None or len(futures) < len(given)
-        if whole and len(futures) == 1 and self._is_single(futures[0]):
+        if whole and len(futures) == 1 and futures[0].table.single:
             return results[0]
         return results
 
@@ -225,28 +216,20 @@ class FunctionExecutor:
 
     def _uncollected(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer has not."""
-        self._jobs = [job for job in self._jobs if not all(job.table.collected)]
-        tables = [
-            table for job in self._jobs for table in ([job.inputs] if inputs and job.inputs else []) + [job.table]
+        return [
+            Future(table, call)
+            for table in self._tables
+            if inputs or table.reduced_by is None
+            for call, seen in enumerate(table.collected)
+            if not seen
         ]
-        return [Future(table, call) for table in tables for call, seen in enumerate(table.collected) if not seen]
 
     def _mark(self, futures: Iterable[Future[Any]]) -> None:
-        """These were read: by the caller, and the inputs of a reducer by it."""
+        """The caller has read these, and with a reducer's result the inputs of it."""
         for future in futures:
             future.table.collected[future.call] = 1
-        for job in self._jobs:
-            if job.inputs is not None and all(job.table.collected):
-                job.inputs.collected[:] = bytes((1,)) * len(job.inputs)
-
-    def _without_inputs(self, futures: list[Future[Any]]) -> list[Future[Any]]:
-        """What `map_reduce` returned, without the calls whose results its reducer has."""
-        given = {id(future.table) for future in futures}
-        reduced = {id(job.inputs) for job in self._jobs if job.inputs and id(job.table) in given}
-        return [future for future in futures if id(future.table) not in reduced]
-
-    def _is_single(self, future: Future[Any]) -> bool:
-        return any(job.single and job.table is future.table for job in self._jobs)
+        read = {table.job_id for table in self._tables if all(table.collected)}
+        self._tables = [table for table in self._tables if not {table.job_id, table.reduced_by} & read]
 
     def __enter__(self) -> Self:
         return self
@@ -273,6 +256,12 @@ def function_executor(
 def local_executor(config: Mapping[str, Any] | None = None, **options: Any) -> FunctionExecutor:
     """An executor that runs calls in local processes."""
     return FunctionExecutor(config, backend="localhost", **options)
+
+
+def _without_inputs(futures: list[Future[Any]]) -> list[Future[Any]]:
+    """What `map_reduce` returned, without the calls whose results its reducer has."""
+    given = {(future.executor_id, future.job_id) for future in futures}
+    return [future for future in futures if (future.executor_id, future.table.reduced_by) not in given]
 
 
 def _tables(futures: list[Future[Any]]) -> list[CallTable]:

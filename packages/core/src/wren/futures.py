@@ -23,7 +23,7 @@ from wren import callbacks
 from wren.errors import WaitTimeout
 from wren.serialize import load_failure
 from wren.spi import Outcomes, Pickled, Stored
-from wren.wire import Failure
+from wren.wire import Failure, Header
 
 __all__ = ["CallTable", "Future", "Owner", "wait_all", "wait_any"]
 
@@ -51,7 +51,7 @@ class Owner(Protocol):
     def cancel(self, job: str, call: int) -> bool:
         """Take back a call that has not started; True if it will not run."""
 
-    def load(self, job: str, call: int, stored: Stored) -> Any:
+    def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a result that was stored; raises the exception of a failure that was."""
 
     def finished(self, job: str) -> None:
@@ -72,12 +72,15 @@ class CallTable:
     """The calls of one job, in columns: states, values and times by call id."""
 
     __slots__ = (
-        "_awaited", "_owner", "_watches", "collected", "executor_id", "failures", "job_id", "loaded", "logs",
-        "started", "states", "stopped", "submitted", "unfinished", "values",
+        "__weakref__", "_awaited", "_header", "_owner", "_watches", "collected", "executor_id", "failures", "job_id",
+        "loaded", "logs", "reduced_by", "single", "started", "states", "stopped", "submitted", "unfinished", "values",
     )  # fmt: skip
 
-    def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner) -> None:
+    def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner, header: Header | None = None) -> None:
         self.executor_id, self.job_id, self._owner = executor_id, job_id, owner
+        self._header = header  # of a job whose results may lie in the storage
+        self.single = False  # the job's result is one value, not a list
+        self.reduced_by: str | None = None  # the reducer's job, when it has one
         self.submitted = time.time()
         self.unfinished = count
         self.failures = 0
@@ -231,7 +234,8 @@ class CallTable:
             case Pickled():
                 return pickle.loads(value.data)  # noqa: S301 - authenticated by its channel
             case Stored():
-                return self._owner.load(self.job_id, call, value)
+                assert self._header is not None
+                return self._owner.load(self._header, call, value)
             case Failure():
                 return load_failure(value)
 

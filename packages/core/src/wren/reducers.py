@@ -5,17 +5,20 @@ is done, and reads the results from the storage rather than through the client, 
 cannot reach the storage, or the caller says so (`reducer_wait_local`), the results do go through the client.
 """
 
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from wren import callbacks
 from wren.binding import Bound, reducer_parameter
 from wren.engine import Engine
 from wren.errors import CallCancelled
 from wren.futures import CANCELLED, FAILED, CallTable
 from wren.job import CallOptions, Job
 from wren.serialize import GatheredArguments, pickle_arguments
-from wren.spi import Arguments, Feature
-from wren.wire import Gather
+from wren.spi import Arguments, Feature, Storage
+from wren.wire import Gather, Header, job_prefix
 
 __all__ = ["map_reduce"]
 
@@ -44,8 +47,18 @@ def map_reduce(
         f"R{number}", reduce_function, GatheredArguments([inputs]), options, inject, reads_storage=stored
     )
     engine.when_finished(mapping, _Reduction(engine, mapping, reducing, inputs, through_client).start)
+    mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
+    if stored:
+        # Once nobody can ask for the results any more; a finalizer may only put things into a queue.
+        weakref.finalize(mapping.table, callbacks.later, partial(_remove, engine.storage, header))
     engine.launch(mapping)
     return mapping.table, reducing.table
+
+
+def _remove(storage: Storage[Any], header: Header) -> None:
+    """Remove all that a job has stored."""
+    prefix = job_prefix(header.executor, header.job)
+    storage.delete(header.bucket, [info.key for info in storage.list(header.bucket, prefix)])
 
 
 class _Reduction:

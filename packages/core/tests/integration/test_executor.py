@@ -177,6 +177,32 @@ def test_a_reducer_gets_large_results_from_the_storage(executor: wren.FunctionEx
     executor.get_result()
 
 
+def test_what_a_map_stored_for_its_reducer_is_removed_when_nobody_can_ask_for_it(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    def large(size: int) -> bytes:
+        return b"x" * size
+
+    with wren.local_executor({"localhost": {"path": str(tmp_path)}}) as executor:
+        futures = executor.map_reduce(large, [1 << 20, 1], len)
+        assert executor.get_result() == 2
+        assert len(list(tmp_path.rglob("*.0"))) == 2
+        assert futures[0].result() == b"x" * (1 << 20)
+        del futures
+        eventually(lambda: not list(tmp_path.rglob("*.0")))
+
+
+def test_it_is_removed_at_the_programs_end_too(tmp_path: Path, run_python: Callable[..., str]) -> None:
+    program = """
+import wren
+executor = wren.local_executor({"localhost": {"path": PATH}})
+futures = executor.map_reduce(str, range(5), len)
+print(executor.get_result())
+"""
+    assert run_python(program.replace("PATH", repr(str(tmp_path)))).split() == ["5"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_a_reducers_parameter_may_have_any_name_and_stand_behind_an_injected_one(
     executor: wren.FunctionExecutor,
 ) -> None:
