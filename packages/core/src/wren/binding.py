@@ -7,6 +7,7 @@ elements together, so that binding 100,000 scalars costs a fraction of calling t
 import difflib
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -114,9 +115,18 @@ class _Target(NamedTuple):
 
     name: str
     signature: inspect.Signature | None  # without what is injected; None for builtins that have none
-    text: str  # the signature, for people
+    original: inspect.Signature | None
     inject: tuple[str, ...]
     by_name: tuple[str, ...] = ()  # the positional parameters behind one that is injected
+
+    @property
+    def text(self) -> str:
+        """The signature, for people; a default may be many megabytes."""
+        if self.original is None:
+            return ""
+        parameters = self.original.parameters.values()
+        shown = [p if p.default is p.empty else p.replace(default=_Shown(p.default)) for p in parameters]
+        return str(self.original.replace(parameters=shown))
 
     def arguments(self, element: Any, extra: Sequence[Any], keywords: Mapping[str, Any], index: int) -> Arguments:
         """An element's place in the table, and what goes to all calls."""
@@ -205,6 +215,16 @@ class _Target(NamedTuple):
         return "; ".join(parts) or "wrong keys"
 
 
+class _Shown:
+    """Something whose repr is that of another thing, cut short."""
+
+    def __init__(self, value: object) -> None:
+        self._text = reprlib.repr(value)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _with_guess(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), 1)
     return f"{name} (did you mean {near[0]}?)" if near else name
@@ -217,7 +237,7 @@ def _target(function: Callable[..., Any]) -> _Target:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # builtins without a signature: positional
-        return _Target(name, None, "", ())
+        return _Target(name, None, None, ())
     parameters = list(signature.parameters.values())
     if wanted := [p.name for p in parameters if p.name in PARTITIONED and p.kind in _BY_NAME]:
         raise Unsupported(f"{name} has a parameter {wanted[0]!r}: objects and URLs cannot be mapped over yet")
@@ -230,12 +250,11 @@ def _target(function: Callable[..., Any]) -> _Target:
             raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet")
     kept = [_renamed(p) for p in parameters if p.name not in inject]
     bindable = signature.replace(parameters=kept)
-    text = str(signature)
     if not inject:
-        return _Target(name, bindable, text, ())
+        return _Target(name, bindable, signature, ())
     first = min(at for at, p in enumerate(parameters) if p.name in inject)
     behind = [p.name for p in parameters[first:] if p.kind in (_POSITIONAL[1], _VARIADIC) and p.name not in inject]
-    return _Target(name, bindable, text, inject, tuple(behind))
+    return _Target(name, bindable, signature, inject, tuple(behind))
 
 
 def _renamed(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BufferedReader
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from wren.wire import Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
-from wren.worker.run import WorkerStorage, failure, gather, open_handle, run, store
+from wren.worker.run import Result, WorkerStorage, failure, gather, open_handle, run, store
 from wren.worker.stream import FAILED, STORED
 
 PAGE: Final = struct.Struct("<d")
@@ -35,8 +36,9 @@ LOG_LIMIT: Final = 1 << 20  # bytes of output kept of a call: the first and the 
 INLINE_LIMIT: Final = 1 << 16  # bytes of a stored result that also ride in the frame
 
 
-Result = tuple[int, list[bytes]]  # the tag and the body's chunks of a RESULT frame
-Calls = Iterator[tuple[int, Callable[[], Result]]]  # calls that are still to come: the id, and what runs it
+Calls = Iterator[
+    tuple[int, Callable[..., Result], tuple[Any, ...]]
+]  # those to come: the id, what runs it, and with what
 Loader = Callable[[], tuple[Any, dict[str, Any]]]  # gives args and kwargs when the call's turn has come
 
 
@@ -68,18 +70,18 @@ class PipeShell:
             if claim[0] != token:
                 token = claim[0]
                 calls = self._next_batch(token)
-            call, work = next(calls)
-            self._run(call, work)
+            self._run(*next(calls))
             PAGE.pack_into(self._page, 0, 0.0)
 
-    def _run(self, call: int, work: Callable[[], Result]) -> None:
+    def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
         started = time.monotonic()
-        tag, chunks = work()
+        tag, chunks = work(*arguments)
         stopped = time.monotonic()
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
         logs = self._take_output()
-        self._isolation.restore()
+        if self._isolation.touched:
+            self._isolation.restore()
         result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
         stream.write(self._results, result)
 
@@ -121,11 +123,13 @@ class PipeShell:
         function = self._functions[header.function.id]
         simple = not (header.env or header.inject or header.persist or header.gathered)
         if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
-            for call, args in zip(batch.calls, batch.plain[0], strict=True):
-                yield call, partial(run, function, args, {})
-            return
-        for call, load in zip(batch.calls, _loaders(batch, arguments, job.storage), strict=True):
-            yield call, partial(self._call, job, batch.attempt, call, load)
+            # The shape of a map over scalars: nothing but built-in iterators between two calls.
+            return zip(batch.calls, repeat(run), zip(repeat(function), batch.plain[0]))
+        loaders = _loaders(batch, arguments, job.storage)
+        return (
+            (call, self._call, (job, batch.attempt, call, load))
+            for call, load in zip(batch.calls, loaders, strict=True)
+        )
 
     def _call(self, job: _Job, attempt: int, call: int, load: Loader) -> Result:
         """One call with all that its job asks for."""
@@ -151,12 +155,12 @@ class PipeShell:
 
     def _take_output(self) -> Sequence[bytes]:
         """What the call printed, and an empty file for the next."""
-        sys.stdout, sys.stderr = self._printed
-        for printed in self._printed:
-            try:
-                printed.flush()
-            except (OSError, ValueError):  # the function closed it
-                continue
+        out, err = sys.stdout, sys.stderr = self._printed
+        try:
+            out.flush()
+            err.flush()
+        except (OSError, ValueError):
+            pass  # the function closed it
         size = os.lseek(self._output, 0, os.SEEK_END)
         if not size:
             return ()

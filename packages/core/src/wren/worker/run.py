@@ -6,11 +6,13 @@ Every shell uses this; it knows nothing of pipes or HTTP.
 import importlib
 import pickle
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from wren import wire
 from wren.wire import Buffer, Failure, Gather, Handle, Header
 from wren.worker.stream import FAILED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, pickle_chunks
+
+Result: TypeAlias = tuple[int, list[bytes]]  # the tag and the body's chunks of a RESULT frame
 
 
 class WorkerStorage(Protocol):
@@ -29,16 +31,16 @@ def open_handle(handle: Handle) -> Any:
     return getattr(importlib.import_module(module), attribute)(**handle.options)
 
 
-def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, list[bytes]]:
+def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Result:
     """Call the function: the tag of a RESULT frame and the body's chunks.  Never raises."""
     try:
-        value = function(*args, **kwargs)
+        value = function(*args, **kwargs) if kwargs else function(*args)
     except BaseException as error:  # noqa: BLE001 - whatever ends the function ends this call, and nothing else
         return FAILED, failure(error, skip_frames=1)
     return encode(value)
 
 
-def encode(value: object) -> tuple[int, list[bytes]]:
+def encode(value: object) -> Result:
     """A result as the tag and the body's chunks of a RESULT frame."""
     kind = type(value)
     if kind in SCALARS and not (kind in (str, bytes) and len(value) > PLAIN_LIMIT):  # type: ignore[arg-type]

@@ -81,7 +81,8 @@ def frame(
     stopped: float = 0.0,
 ) -> list[Buffer]:
     """The buffers of a frame, in order; small ones are joined."""
-    size, more = sum(map(len, body)), sum(map(len, extra))
+    size = len(body[0]) if len(body) == 1 else sum(map(len, body))  # the one of a short result is in a hurry
+    more = sum(map(len, extra)) if extra else 0
     head = HEAD.pack(kind, tag, number, size, more, started, stopped)
     if size + more <= 65536:
         return [b"".join((head, *body, *extra))]
