@@ -80,8 +80,7 @@ class PipeShell:
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
         logs = self._take_output()
-        if self._isolation.touched:
-            self._isolation.restore()
+        self._isolation.restore()
         result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
         stream.write(self._results, result)
 
