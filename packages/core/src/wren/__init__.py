@@ -14,16 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wren import errors
-    from wren.executor import (
-        ALL_COMPLETED,
-        ALWAYS,
-        ANY_COMPLETED,
-        FunctionExecutor,
-        ReturnWhen,
-        function_executor,
-        local_executor,
-    )
+    from wren.executor import FunctionExecutor, function_executor, local_executor
     from wren.futures import Future
+    from wren.results import ALL_COMPLETED, ALWAYS, ANY_COMPLETED, ReturnWhen
     from wren.standard import Executor
 
 __all__ = [
@@ -40,8 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ALL_COMPLETED": "wren.results",
+    "ALWAYS": "wren.results",
+    "ANY_COMPLETED": "wren.results",
     "Executor": "wren.standard",
     "Future": "wren.futures",
+    "ReturnWhen": "wren.results",
     "errors": "wren.errors",
 }
 

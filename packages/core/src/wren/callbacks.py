@@ -14,7 +14,9 @@ from typing import Any, Final
 
 _log = logging.getLogger("wren.futures")
 
-LAST_SECONDS: Final = 5.0
+LAST_SECONDS: Final = 5.0  # that the interpreter's end may wait
+
+_own = threading.local()
 
 
 class _Runner:
@@ -28,27 +30,25 @@ class _Runner:
         self._name = name
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
-
-    @property
-    def started(self) -> bool:
-        return self._thread is not None
+        self.thread: threading.Thread | None = None
 
     def put(self, action: Callable[[], object]) -> None:
         self._queue.put(action)
-        if self._thread is None:
+        if self.thread is None:
             with self._lock:
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                if self._thread is None:
-                    self._thread = thread
+                if self.thread is None:
+                    self.thread = thread
                     thread.start()
 
     def _work(self) -> None:
+        if self is _engines:
+            own_thread()
         while True:
             action = self._queue.get()
             try:
                 action()
-            except Exception:  # noqa: BLE001 - the thread serves all that comes after, too
+            except BaseException:  # noqa: BLE001 - the thread serves all that comes after, too
                 _log.exception("%r raised", action)
             del action  # while it waits for the next one the thread keeps nothing alive
 
@@ -67,7 +67,7 @@ os.register_at_fork(after_in_child=_after_fork)
 @atexit.register
 def _drain() -> None:
     """At the interpreter's end: what finalizers have put there is still done, for a few seconds."""
-    if _engines.started:
+    if _engines.thread is not None:
         done = threading.Event()
         _engines.put(done.set)
         done.wait(LAST_SECONDS)
@@ -82,8 +82,31 @@ def run_now(callback: Callable[[Any], object], future: Any) -> None:
     """Call `callback(future)`; what it raises is logged, as the standard library does."""
     try:
         callback(future)
-    except Exception:  # noqa: BLE001 - it is the user's
+    except BaseException:  # noqa: BLE001 - it is the user's
         _log.exception("the callback %r of %r raised", callback, future)
+
+
+def do(action: Callable[[], object]) -> None:
+    """Do something in the engine's thread, where no KeyboardInterrupt can stop it half-way, and wait until it is done.
+
+    In a thread of wren's own, where the garbage collector may have brought somebody here, it is only begun.
+    """
+    done = SimpleQueue[None]()
+
+    def report() -> None:
+        try:
+            action()
+        finally:
+            done.put(None)
+
+    _engines.put(report)
+    if not getattr(_own, "thread", False):
+        done.get()
+
+
+def own_thread() -> None:
+    """The current thread is one of wren's, which must not wait for another."""
+    _own.thread = True
 
 
 def later(action: Callable[[], object]) -> None:

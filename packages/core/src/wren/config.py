@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from wren.errors import ConfigError
@@ -47,6 +48,8 @@ class Config:
     @classmethod
     def load(cls, given: Mapping[str, Any] | None = None) -> "Config":
         """The merged configuration.  Raises ConfigError for a file that cannot be read and a section that is none."""
+        if not isinstance(given, Mapping | NoneType):
+            raise ConfigError(f"config is of type {type(given).__qualname__}: give a mapping of sections")
         path = _file()
         layers: list[tuple[str, Mapping[str, Any]]] = [(str(path), _read(path))] if path else []
         layers += [("the environment", _environment()), ("the argument config", given or {})]
@@ -63,6 +66,18 @@ class Config:
     def wren(self) -> WrenOptions:
         """Section `[wren]`."""
         return self.options("wren", WrenOptions)
+
+    def set_log_level(self, given: str | int | None) -> None:
+        """Set the level of the logger `wren`, and of no other: the given one, else the configuration's, if any."""
+        level = self.wren.log_level if given is None else given
+        if level is None:
+            return
+        import logging
+
+        try:
+            logging.getLogger("wren").setLevel(level.upper() if isinstance(level, str) else level)
+        except (ValueError, TypeError):
+            raise ConfigError(f"log_level is {level!r}: give DEBUG, INFO, WARNING, ERROR or CRITICAL") from None
 
     def options(self, section: str, kind: type[T]) -> T:
         """A section as options of the given dataclass; ConfigError names the key, the section and what is expected."""

@@ -7,21 +7,25 @@
 The engine knows no executor: one that is garbage while its futures are not resolved goes on until they are.
 """
 
+import atexit
 import itertools
 import logging
 import os
+import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from wren import callbacks, plugins
 from wren.binding import Bound
 from wren.config import Config
-from wren.errors import ConfigError
-from wren.futures import CallTable
+from wren.errors import CallLost, ConfigError
+from wren.futures import futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
 from wren.serialize import pickle_arguments
 from wren.spi import Arguments, Compute, Feature, Runtime, Storage, Stored
+from wren.table import CallTable
 from wren.tracker import Tracker, load_stored
 from wren.watcher import Watcher
 from wren.wire import Header
@@ -34,22 +38,49 @@ _executors: Final = itertools.count()
 _session: Final = os.urandom(3).hex()
 
 
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """A program that ends without waiting has asked for its calls all the same, unless it was interrupted."""
+    for engine in list(_engines):
+        if getattr(sys, "last_type", None) is KeyboardInterrupt:
+            engine.end()
+        else:
+            engine.wait()
+
+
 class Engine:
     """The running part of one executor.  Thread-safe."""
 
-    def __init__(self, config: Config, *, backend: str, storage: str, workers: int | None) -> None:
-        if workers is not None and workers < 1:
-            raise ConfigError(f"workers is {workers}: give the number of calls that may run at once, 1 or more")
+    def __init__(self, config: Config, *, backend: str | None, storage: str | None, workers: int | None) -> None:
+        options = config.wren
+        backend, storage = backend or options.backend or "localhost", storage or options.storage or "localhost"
+        workers = options.workers if workers is None else workers
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise ConfigError(
+                f"workers is {workers!r}: give how many calls may run at once, 1 or more, or leave it out"
+            )
         compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
         self.id = f"{_session}-{next(_executors)}"
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
-        self._invoker = Invoker(self.compute, Runtime(workers=workers))
+        self._runtime = Runtime(workers=workers)
+        self._invoker = Invoker(self.compute, self._runtime)
         self._tracker = Tracker(self._again, self._invoker.ended)
-        self._then: dict[str, Callable[[], None]] = {}  # what waits for a job to be over, by its id
         self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)
+        _engines.add(self)
 
     def _open_monitor(self, config: Config) -> Watcher:
         """What brings the statuses that the backend does not bring itself."""
@@ -101,33 +132,45 @@ class Engine:
             gathered=gathered,
         )
         table = CallTable(self.id, job_id, len(arguments), self, header)
-        job = Job(header, chunks, arguments, table, options)
-        if len(table):
-            self._tracker.add(job)
-        return job
+        return Job(header, chunks, arguments, table, options)
 
-    def launch(self, job: Job) -> None:
-        """Have all calls of a job run."""
-        if not len(job.table):
-            self.finished(job.header.job)
-        else:
+    def launch(self, job: Job, *expected: Job) -> None:
+        """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before.
+
+        When it raises, nothing waits for any of them.
+        """
+        jobs = (job, *expected)
+        try:
+            for each in jobs:
+                self._tracker.add(each)
+            job.launched = True
+            if not job.table.unfinished:
+                self.finished(job.header.job)  # it has no calls, or they were cancelled
+                return
             if self._watcher is not None:
                 self._watcher.open(job)
             self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
-
-    def when_finished(self, job: Job, action: Callable[[], None]) -> None:
-        """Before a job is launched: call `action`, in a thread of wren's, when each of its calls has settled."""
-        self._then[job.header.job] = action
+        except BaseException:
+            for each in jobs:
+                self._tracker.forget(each.header.job)
+            if self._watcher is not None:
+                self._watcher.close(job)
+            raise
 
     def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         self._invoker.invoke(job, calls, attempt, self._tracker)
 
     # ---- wren.futures.Owner
 
-    def cancel(self, job_id: str, call: int) -> bool:
-        """Take back a call; True if it has not started and will not."""
-        job = self._tracker.find(job_id)
-        return job is not None and self._invoker.withdraw(job, call)
+    def cancel(self, table: CallTable, calls: Sequence[int]) -> None:
+        """Take back those of the calls that have not started, and settle them."""
+        callbacks.do(lambda: self._cancel(table, calls))
+
+    def _cancel(self, table: CallTable, calls: Sequence[int]) -> None:
+        job = self._tracker.find(table.job_id)
+        if job is not None:
+            for call in self._invoker.withdraw(job, calls) if job.launched else calls:
+                table.cancelled(call)
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a stored result; raises the exception of a stored failure."""
@@ -136,22 +179,41 @@ class Engine:
     def finished(self, job_id: str) -> None:
         """Every call of a job has settled: what waited for it may go on."""
         job = self._tracker.forget(job_id)
-        if job is not None and self._watcher is not None:
+        if job is None:
+            return
+        if self._watcher is not None:
             self._watcher.close(job)
-        action = self._then.pop(job_id, None)
+        action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
 
     # ---- the end
 
-    def kill(self, job_id: str, call: int) -> bool:
-        """End a running call where the backend can; True if it was running."""
-        job = self._tracker.find(job_id)
-        return job is not None and self._invoker.kill(job, call)
+    def wait(self) -> None:
+        """Until every call has settled."""
+        for job in self._tracker.unfinished():
+            wait_all(futures_of(job.table), None)
 
-    def unfinished(self) -> list[CallTable]:
-        """The tables of the jobs that have unfinished calls."""
-        return [job.table for job in self._tracker.unfinished()]
+    def drop(self) -> None:
+        """Cancel every call that has not started."""
+        for job in self._tracker.unfinished():
+            self.cancel(job.table, range(len(job.table)))
+
+    def end(self) -> None:
+        """Cancel every call that has not started, and kill those that run, where the backend can."""
+        self.drop()
+        for job in self._tracker.unfinished():
+            self._invoker.kill(job, range(len(job.table)))
+
+    def forked(self) -> None:
+        """In a forked child: what runs is the parent's, and new jobs go their own way."""
+        for job in self._tracker.unfinished():
+            self._tracker.forget(job.header.job)
+            job.table.abandon(
+                CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
+            )
+        self._invoker = Invoker(self.compute, self._runtime)
+        self._tracker = Tracker(self._again, self._invoker.ended)
 
     def close(self) -> None:
         """Let go of the plugins' connections.  Idempotent; what runs goes on."""

@@ -1,7 +1,5 @@
 """`FunctionExecutor`, what most users see, and the functions that make one."""
 
-import enum
-import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -10,35 +8,15 @@ from typing import Any, Self, TypeVar
 from wren import binding, callbacks, reducers
 from wren.config import Config
 from wren.engine import Engine
-from wren.errors import BindingError, WaitTimeout
-from wren.futures import CallTable, Future, wait_all, wait_any
+from wren.futures import Future, futures_of
 from wren.job import CallOptions
-from wren.progress import waiting
+from wren.results import ALL_COMPLETED, Futures, Results
 
-__all__ = [
-    "ALL_COMPLETED",
-    "ALWAYS",
-    "ANY_COMPLETED",
-    "FunctionExecutor",
-    "ReturnWhen",
-    "function_executor",
-    "local_executor",
-]
+__all__ = ["FunctionExecutor", "function_executor", "local_executor"]
 
 T = TypeVar("T")
 Extra = Sequence[Any] | Mapping[str, Any] | None
 Env = Mapping[str, Any] | None
-
-
-class ReturnWhen(enum.StrEnum):
-    """When `wait` returns."""
-
-    ALL_COMPLETED = "ALL_COMPLETED"
-    ANY_COMPLETED = "ANY_COMPLETED"
-    ALWAYS = "ALWAYS"
-
-
-ALL_COMPLETED, ANY_COMPLETED, ALWAYS = ReturnWhen
 
 
 class FunctionExecutor:
@@ -61,18 +39,10 @@ class FunctionExecutor:
         log_level: str | int | None = None,
     ) -> None:
         loaded = Config.load(config)
-        options = loaded.wren
-        level = log_level if log_level is not None else options.log_level
-        if level is not None:
-            logging.getLogger("wren").setLevel(level)
-        self._retries = options.retries if retries is None else retries
-        self._engine = Engine(
-            loaded,
-            backend=backend or options.backend or "localhost",
-            storage=storage_backend or options.storage or "localhost",
-            workers=options.workers if workers is None else workers,
-        )
-        self._tables: list[CallTable] = []  # those whose results were not all collected, in order of submission
+        loaded.set_log_level(log_level)
+        self._retries = loaded.wren.retries if retries is None else retries
+        self._engine = Engine(loaded, backend=backend, storage=storage_backend, workers=workers)
+        self._results = Results()
         self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
         self._finalizer.atexit = False
 
@@ -98,8 +68,9 @@ class FunctionExecutor:
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"A{self._engine.number()}", func, bound, options)
         table.single = True
-        self._tables.append(table)
-        return Future(table, 0)
+        futures = futures_of(table)
+        self._results.add(futures)
+        return futures[0]
 
     def map(
         self,
@@ -120,8 +91,9 @@ class FunctionExecutor:
         bound = binding.bind(map_function, map_iterdata, extra_params)
         options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
-        self._tables.append(table)
-        return table.futures()
+        futures = futures_of(table)
+        self._results.add(futures)
+        return list(futures)
 
     def map_reduce(
         self,
@@ -145,12 +117,14 @@ class FunctionExecutor:
         mapping, reducing = reducers.map_reduce(
             self._engine, map_function, bound, reduce_function, options, through_client=reducer_wait_local
         )
-        self._tables += [mapping, reducing]
-        return [*mapping.futures(), *reducing.futures()]
+        inputs, reduced = futures_of(mapping), futures_of(reducing)
+        self._results.add(inputs)
+        self._results.add(reduced)
+        return [*inputs, *reduced]
 
     def wait(
         self,
-        fs: Future[Any] | Iterable[Future[Any]] | None = None,
+        fs: Futures = None,
         throw_except: bool = True,
         return_when: str = ALL_COMPLETED,
         timeout: float | None = None,
@@ -160,23 +134,11 @@ class FunctionExecutor:
         `fs`: which; None: all whose results were not collected yet.  Consumes nothing and does not raise when `timeout`
         seconds are over.  With `throw_except` the first failure in order of submission is raised.
         """
-        if return_when not in ReturnWhen.__members__:
-            raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
-        futures = self._uncollected(inputs=True) if fs is None else [fs] if isinstance(fs, Future) else list(fs)
-        if return_when == ANY_COMPLETED:
-            waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
-        elif return_when == ALL_COMPLETED:
-            waiting(_tables(futures), lambda left: wait_all(futures, left), timeout)
-        done = [future for future in futures if future.done()]
-        if throw_except:
-            for future in done:
-                if not future.cancelled() and (error := future.exception()) is not None:
-                    raise error
-        return done, [future for future in futures if not future.done()]
+        return self._results.wait(fs, throw_except, return_when, timeout)
 
     def get_result(
         self,
-        fs: Future[Any] | Iterable[Future[Any]] | None = None,
+        fs: Futures = None,
         throw_except: bool = True,
         timeout: float | None = None,
     ) -> Any:
@@ -186,50 +148,7 @@ class FunctionExecutor:
         submission is raised, and what was not read stays for the next time; without, it is None in its place.  Raises
         WaitTimeout when `timeout` seconds are over; the calls go on.
         """
-        if isinstance(fs, Future):
-            return self._collect([fs], throw_except, timeout)[0]
-        given = None if fs is None else list(fs)
-        futures = self._uncollected() if given is None else _without_inputs(given)
-        results = self._collect(futures, throw_except, timeout)
-        whole = given is None or len(futures) < len(given)
-        if whole and len(futures) == 1 and futures[0].table.single:
-            return results[0]
-        return results
-
-    def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
-        if not waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=throw_except), timeout):
-            missing = sum(not future.done() for future in futures)
-            raise WaitTimeout(f"{missing} of {len(futures)} calls have not ended after {timeout} s; they go on")
-        results = []
-        for future in futures:
-            try:
-                results.append(future.result())
-            except BaseException:
-                if not future.done():
-                    raise  # the caller's own KeyboardInterrupt
-                if throw_except:
-                    self._mark([future])
-                    raise
-                results.append(None)
-        self._mark(futures)
-        return results
-
-    def _uncollected(self, *, inputs: bool = False) -> list[Future[Any]]:
-        """The futures that get_result has not read; with `inputs` also those that a reducer has not."""
-        return [
-            Future(table, call)
-            for table in self._tables
-            if inputs or table.reduced_by is None
-            for call, seen in enumerate(table.collected)
-            if not seen
-        ]
-
-    def _mark(self, futures: Iterable[Future[Any]]) -> None:
-        """The caller has read these, and with a reducer's result the inputs of it."""
-        for future in futures:
-            future.table.collected[future.call] = 1
-        read = {table.job_id for table in self._tables if all(table.collected)}
-        self._tables = [table for table in self._tables if not {table.job_id, table.reduced_by} & read]
+        return self._results.get(fs, throw_except, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -237,12 +156,10 @@ class FunctionExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for table in self._engine.unfinished():
-            if kind is None:
-                wait_all(table.futures(), None)
-            else:
-                for future in table.futures():
-                    _ = future.cancel() or self._engine.kill(future.job_id, future.call)
+        if kind is None:
+            self._engine.wait()
+        else:
+            self._engine.end()
         self._finalizer()
 
 
@@ -256,13 +173,3 @@ def function_executor(
 def local_executor(config: Mapping[str, Any] | None = None, **options: Any) -> FunctionExecutor:
     """An executor that runs calls in local processes."""
     return FunctionExecutor(config, backend="localhost", **options)
-
-
-def _without_inputs(futures: list[Future[Any]]) -> list[Future[Any]]:
-    """What `map_reduce` returned, without the calls whose results its reducer has."""
-    given = {(future.executor_id, future.job_id) for future in futures}
-    return [future for future in futures if (future.executor_id, future.table.reduced_by) not in given]
-
-
-def _tables(futures: list[Future[Any]]) -> list[CallTable]:
-    return list({id(future.table): future.table for future in futures}.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from wren.errors import BackendError
 from wren.job import Job
-from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime
+from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, escaped
 
 __all__ = ["Invoker"]
 
@@ -41,11 +41,11 @@ class Invoker:
 
     def invoke(self, job: Job, calls: Sequence[int], attempt: int, report: Report) -> None:
         """Have calls of a job run; what becomes of them goes to `report`."""
-        deployment = self.deployment
+        _ = self.deployment  # what is wrong with it is the caller's to know
         if Feature.QUEUE in self._compute.features:
             invocation = job.invoke(calls, attempt)
             job.invocations.append(invocation)
-            self._compute.submit(deployment, [invocation], report)
+            self._submit(invocation, report)
             return
         invocations = [job.invoke([call], attempt) for call in calls]
         job.invocations.extend(invocations)
@@ -53,24 +53,25 @@ class Invoker:
             self._waiting.extend((invocation, report) for invocation in invocations)
         self._pump()
 
-    def withdraw(self, job: Job, call: int) -> bool:
-        """Take back a call; True if it has not started and will not."""
+    def withdraw(self, job: Job, calls: Sequence[int]) -> list[int]:
+        """Take back calls; those that have not started and will not."""
+        wanted = set(calls)
+        taken: list[int] = []
         with self._lock:
-            for entry in self._waiting:
-                if entry[0].header is job.header and call in entry[0].calls:
+            for entry in list(self._waiting):
+                if entry[0].header is job.header and wanted.issuperset(entry[0].calls):
                     self._waiting.remove(entry)
-                    return True
-        if Feature.WITHDRAW not in self._compute.features:
-            return False
-        holding = [invocation for invocation in job.invocations if call in invocation.calls]
-        return any(self._compute.withdraw(self.deployment, invocation, call) for invocation in holding)
+                    taken += entry[0].calls
+        if Feature.WITHDRAW in self._compute.features:
+            for invocation in job.invocations:
+                taken += self._compute.withdraw(self.deployment, invocation, calls)
+        return taken
 
-    def kill(self, job: Job, call: int) -> bool:
-        """End a running call; True if it was running."""
+    def kill(self, job: Job, calls: Sequence[int]) -> list[int]:
+        """End running calls where the backend can; those that were running."""
         if Feature.KILL not in self._compute.features:
-            return False
-        holding = [invocation for invocation in job.invocations if call in invocation.calls]
-        return any(self._compute.kill(self.deployment, invocation, call) for invocation in holding)
+            return []
+        return [call for each in job.invocations for call in self._compute.kill(self.deployment, each, calls)]
 
     def ended(self, job_id: str, calls: Sequence[int]) -> None:
         """These calls are over, or this attempt of them is: there is room for others.  Idempotent."""
@@ -90,9 +91,16 @@ class Invoker:
                 self._in_flight.update((invocation.header.job, call) for call in invocation.calls)
                 self._pumping = True
             try:
-                self._compute.submit(self.deployment, [invocation], report)
-            except BackendError as error:
-                report.failed(invocation, invocation.calls, error)
+                self._submit(invocation, report)
             finally:
                 with self._lock:
                     self._pumping = False
+
+    def _submit(self, invocation: Invocation, report: Report) -> None:
+        """Hand over; what the backend raises is what becomes of the calls."""
+        try:
+            self._compute.submit(self.deployment, [invocation], report)
+        except BackendError as error:
+            report.failed(invocation, invocation.calls, error)
+        except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
+            report.failed(invocation, invocation.calls, escaped(self._compute.name, error))

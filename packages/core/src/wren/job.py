@@ -1,6 +1,7 @@
 """A job: one function over many calls, everything pickled, nothing invoked yet."""
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wren.errors import BindingError
-from wren.futures import CallTable
 from wren.serialize import pickle_function
 from wren.spi import Arguments, Invocation
+from wren.table import CallTable
 from wren.wire import Blob, Buffer, Handle, Header
 
 __all__ = ["CallOptions", "Job", "make_header", "pickle_blob"]
@@ -29,7 +30,9 @@ class CallOptions:
     @classmethod
     def of(cls, extra_env: Mapping[str, Any] | None, timeout: float | None, retries: int) -> "CallOptions":
         """Checked options; values of `extra_env` become str, None stays and unsets."""
-        if timeout is not None and timeout <= 0:
+        if timeout == math.inf:
+            timeout = None
+        if timeout is not None and not timeout > 0:  # nor is NaN
             raise BindingError(f"timeout is {timeout} s: give a number of seconds above 0, or None for no limit")
         if retries < 0:
             raise BindingError(f"retries is {retries}: give how often a lost call may run again, 0 or more")
@@ -50,6 +53,8 @@ class Job:
     table: CallTable
     options: CallOptions
     attempts: dict[int, int] = field(default_factory=dict)  # which one succeeded, by call, where it is not the first
+    launched: bool = False
+    then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
     invocations: list[Invocation] = field(default_factory=list)  # all that were made of it
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:

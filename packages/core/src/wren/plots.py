@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wren.errors import Unsupported
-from wren.futures import FAILED, CallTable
+from wren.table import FAILED, CallTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

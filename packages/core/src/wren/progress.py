@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from wren.futures import CallTable
+from wren.table import CallTable
 
 __all__ = ["waiting"]
 

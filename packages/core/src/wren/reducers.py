@@ -14,10 +14,10 @@ from wren import callbacks
 from wren.binding import Bound, reducer_parameter
 from wren.engine import Engine
 from wren.errors import CallCancelled
-from wren.futures import CANCELLED, FAILED, CallTable
 from wren.job import CallOptions, Job
 from wren.serialize import GatheredArguments, pickle_arguments
 from wren.spi import Arguments, Feature, Storage
+from wren.table import CANCELLED, FAILED, CallTable
 from wren.wire import Gather, Header, job_prefix
 
 __all__ = ["map_reduce"]
@@ -46,12 +46,12 @@ def map_reduce(
     reducing = engine.prepare(
         f"R{number}", reduce_function, GatheredArguments([inputs]), options, inject, reads_storage=stored
     )
-    engine.when_finished(mapping, _Reduction(engine, mapping, reducing, inputs, through_client).start)
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
     if stored:
         # Once nobody can ask for the results any more; a finalizer may only put things into a queue.
         weakref.finalize(mapping.table, callbacks.later, partial(_remove, engine.storage, header))
-    engine.launch(mapping)
+    mapping.then = _Reduction(engine, mapping, reducing, inputs, through_client).start
+    engine.launch(mapping, reducing)
     return mapping.table, reducing.table
 
 
@@ -69,7 +69,10 @@ class _Reduction:
         self._inputs, self._through_client = inputs, through_client
 
     def start(self) -> None:
-        """The map job is over: start the reducer, or fail it with the first exception of the map's calls."""
+        """The map job is over: start the reducer, or fail it with the first exception of the map's calls.
+
+        In the engine's thread, as all that may raise in `launch` must not be interrupted.
+        """
         table = self._mapping.table
         for call, state in enumerate(table.states):
             if state in (FAILED, CANCELLED):

@@ -5,6 +5,7 @@ later changes to its data are not seen by half of the calls.  Scalars are the ex
 and so a batch of them is pickled as one when it is sent, which costs a sixth.
 """
 
+import contextlib
 import pickle
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -164,11 +165,15 @@ def _culprit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return "an argument"
 
 
-def load_failure(failure: Failure) -> BaseException:
+def load_failure(failure: Failure, note: str = "") -> BaseException:
     """The exception that a future raises for what a worker said; runs the user's code, so in the user's thread."""
     error = _failed_call(failure) if failure.kind != "exception" else _load_exception(failure)
+    # By the base class: a frozen exception refuses attributes.
     if failure.traceback:
-        error.__cause__ = RemoteTraceback(failure.traceback)
+        BaseException.__dict__["__cause__"].__set__(error, RemoteTraceback(failure.traceback))
+    if note:
+        with contextlib.suppress(Exception):
+            BaseException.add_note(error, note)
     return error
 
 

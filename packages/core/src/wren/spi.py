@@ -273,9 +273,7 @@ class Compute(ABC, Generic[Options]):
         except BackendError as error:
             report.failed(invocation, invocation.calls, error)
         except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
-            wrong = BackendError(f"the {self.name} backend raised {type(error).__name__}: {error}")
-            wrong.__cause__ = error
-            report.failed(invocation, invocation.calls, wrong)
+            report.failed(invocation, invocation.calls, escaped(self.name, error))
         else:
             if isinstance(answer, Receipt):
                 report.accepted(invocation, answer)
@@ -283,12 +281,12 @@ class Compute(ABC, Generic[Options]):
                 for status in answer:
                     report.status(invocation, status)
 
-    def withdraw(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
-        """Take back a call; True if it had certainly not started, and will not.  Feature.WITHDRAW."""
+    def withdraw(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
+        """Take back calls: those of them that had certainly not started, and will not.  Feature.WITHDRAW."""
         raise self._unsupported("withdraw calls")
 
-    def kill(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
-        """End a running call; True if it was running.  It is reported as `CallCancelled`.  Feature.KILL."""
+    def kill(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
+        """End running calls: those of them that were running; each is reported as `CallCancelled`.  Feature.KILL."""
         raise self._unsupported("kill calls")
 
     def logs(self, receipt: Receipt) -> str:
@@ -316,6 +314,13 @@ class Compute(ABC, Generic[Options]):
 
     def _unsupported(self, what: str) -> Unsupported:
         return Unsupported(f"the {self.name} backend cannot {what}")
+
+
+def escaped(name: str, error: Exception) -> BackendError:
+    """What a foreign exception that escapes from a backend becomes."""
+    wrong = BackendError(f"the {name} backend raised {type(error).__name__}: {error}")
+    wrong.__cause__ = error
+    return wrong
 
 
 @dataclass(frozen=True, slots=True)

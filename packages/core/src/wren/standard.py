@@ -5,16 +5,17 @@ for ProcessPoolExecutor runs unchanged.
 """
 
 import concurrent.futures
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from wren.binding import Bound
 from wren.config import Config
 from wren.engine import Engine
-from wren.futures import CallTable, Future, wait_all
+from wren.errors import WaitTimeout
+from wren.futures import Future, futures_of, wait_all
 from wren.job import CallOptions
 
 __all__ = ["Executor"]
@@ -24,32 +25,31 @@ T = TypeVar("T")
 
 
 class Executor(concurrent.futures.Executor):
-    """A `concurrent.futures.Executor` whose calls run on `backend`, at most `workers` at once."""
+    """A `concurrent.futures.Executor` whose calls run on `backend`, at most `max_workers` at once.
+
+    Calls may run again after their worker was lost, `retries` times.  Raises ConfigError, and PluginNotFound for a name
+    that no installed package offers.
+    """
 
     def __init__(
         self,
-        backend: str | None = None,
+        max_workers: int | None = None,
         *,
+        backend: str | None = None,
         storage_backend: str | None = None,
-        workers: int | None = None,
-        retries: int = 0,
+        retries: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         loaded = Config.load(config)
-        options = loaded.wren
-        self._engine = Engine(
-            loaded,
-            backend=backend or options.backend or "localhost",
-            storage=storage_backend or options.storage or "localhost",
-            workers=options.workers if workers is None else workers,
-        )
-        self._options = CallOptions(retries=retries)
+        loaded.set_log_level(None)
+        self._engine = Engine(loaded, backend=backend, storage=storage_backend, workers=max_workers)
+        self._options = CallOptions.of(None, None, loaded.wren.retries if retries is None else retries)
         self._lock = threading.Lock()
         self._shut_down = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `fn(*args, **kwargs)` and return its future."""
-        return Future(self._start("A", fn, Bound([args], [kwargs] if kwargs else None)), 0)
+        return self._start("A", fn, Bound([args], [kwargs] if kwargs else None))[0]
 
     def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
@@ -62,14 +62,13 @@ class Executor(concurrent.futures.Executor):
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         deadline = None if timeout is None else time.monotonic() + timeout
-        table = self._start("M", fn, Bound(list(zip(*iterables, strict=False)), None))
-        return _results(table.futures(), deadline)
+        return _results(self._start("M", fn, Bound(list(zip(*iterables, strict=False)), None)), deadline, timeout)
 
-    def _start(self, letter: str, fn: Callable[..., Any], bound: Bound) -> CallTable:
+    def _start(self, letter: str, fn: Callable[..., Any], bound: Bound) -> list[Future[Any]]:
         with self._lock:
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            return self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options)
+            return futures_of(self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; with `wait` until those that there are have ended, with `cancel_futures` drop those
@@ -77,23 +76,28 @@ class Executor(concurrent.futures.Executor):
         """
         with self._lock:
             self._shut_down = True
-        tables = self._engine.unfinished()
-        futures = itertools.chain.from_iterable(table.futures() for table in tables)
         if cancel_futures:
-            for future in futures:
-                future.cancel()
+            self._engine.drop()
         if wait:
-            for table in tables:
-                wait_all(table.futures(), None)
+            self._engine.wait()
             self._engine.close()
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._engine.end()
+        self.shutdown()
 
-def _results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
+
+def _results(futures: list[Future[T]], deadline: float | None, timeout: float | None) -> Iterator[T]:
     try:
-        wait_all(futures, None if deadline is None else deadline - time.monotonic(), until_failure=True)
         futures.reverse()
         while futures:  # each is let go before its result is handed out: nobody keeps it then
-            yield futures.pop().result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not wait_all(futures[-1:], left):
+                raise WaitTimeout(f"{len(futures)} results were not there after {timeout:g} s")
+            yield futures.pop().result()
     finally:
         for future in futures:
             future.cancel()

@@ -21,7 +21,7 @@ class Watcher:
     def __init__(self, monitor: Monitor[Any], storage: Storage[Any], tracker: Tracker) -> None:
         self._monitor, self._storage, self._tracker = monitor, storage, tracker
         self._lock = threading.Lock()
-        self._jobs = 0
+        self._jobs: set[str] = set()
         self._asking = False
         self._ended = False
 
@@ -29,17 +29,17 @@ class Watcher:
         """Watch a job, before anything of it is invoked."""
         self._monitor.open_job(job.header, len(job.table), self._storage)
         with self._lock:
-            self._jobs += 1
+            self._jobs.add(job.header.job)
             if self._asking:
                 return
             self._asking = True
         threading.Thread(target=self._ask, name="wren-monitor", daemon=True).start()
 
     def close(self, job: Job) -> None:
-        """The job is over."""
+        """The job is over.  Idempotent."""
         self._monitor.close_job(job.header)
         with self._lock:
-            self._jobs -= 1
+            self._jobs.discard(job.header.job)
             over = self._ended and not self._jobs
         if over:
             self._monitor.close()

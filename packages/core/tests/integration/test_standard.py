@@ -32,7 +32,7 @@ def divide(a: int, b: int = 1) -> float:
 
 @pytest.fixture
 def pool() -> Iterator[wren.Executor]:
-    with wren.Executor(workers=2) as executor:
+    with wren.Executor(max_workers=2) as executor:
         yield executor
 
 
@@ -60,7 +60,7 @@ def test_map_raises_when_its_time_is_over(pool: wren.Executor, tmp_path: Path) -
 
 
 def test_after_shutdown_nothing_is_accepted() -> None:
-    pool = wren.Executor(workers=1)
+    pool = wren.Executor(max_workers=1)
     future = pool.submit(double, 2)
     pool.shutdown()
     assert future.done()
@@ -73,7 +73,7 @@ def test_shutdown_can_drop_what_has_not_started(tmp_path: Path, eventually: Even
         path.with_suffix(".started").touch()
         return wait_for(path)
 
-    pool = wren.Executor(workers=1)
+    pool = wren.Executor(max_workers=1)
     running = pool.submit(start, tmp_path / "a")
     eventually((tmp_path / "a.started").exists)
     queued = [pool.submit(start, tmp_path / "b") for _ in range(5)]
@@ -153,7 +153,7 @@ def test_a_forked_child_of_the_client_can_start_anew(pool: wren.Executor) -> Non
     child = os.fork()
     if child == 0:
         try:
-            with wren.Executor(workers=2) as own:
+            with wren.Executor(max_workers=2) as own:
                 os._exit(own.submit(double, 2).result(20))
         finally:
             os._exit(99)

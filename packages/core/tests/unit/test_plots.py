@@ -13,9 +13,9 @@ from unittest.mock import create_autospec
 import pytest
 
 from wren.errors import Unsupported
-from wren.futures import CallTable, Owner
 from wren.plots import timeline
 from wren.spi import Outcomes
+from wren.table import CallTable, Owner
 
 EPOCH = 1_700_000_000.0
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from wren.executor import FunctionExecutor
-    from wren.futures import CallTable
+    from wren.table import CallTable
 
 __all__ = ["Piece", "count_names", "merge", "names", "partitions", "run", "source_files"]
 

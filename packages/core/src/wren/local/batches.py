@@ -12,7 +12,6 @@ from wren.worker import stream
 
 FUNCTIONS: Final = 16  # kept by a worker
 LARGE: Final = 1 << 20  # bytes of a function that is not kept once its job is over
-UNREAD: Final = 100  # batches taken back whole that a worker may have to pass: their tokens, of 256, must differ
 
 
 class Task:
@@ -38,15 +37,14 @@ class Task:
             return calls[:count]
         return self.waiting.popleft()
 
-    def remove(self, call: int) -> bool:
-        """Take one call out; False if it is not waiting."""
-        for index, calls in enumerate(self.waiting):
-            if call in calls:
-                at = calls.index(call)
-                del self.waiting[index]
-                self.waiting.extendleft(part for part in (calls[at + 1 :], calls[:at]) if len(part))
-                return True
-        return False
+    def remove(self, calls: Sequence[int]) -> list[int]:
+        """Take calls out: those of them that were waiting."""
+        unwanted = set(calls)
+        taken = [call for some in self.waiting for call in some if call in unwanted]
+        if taken:
+            kept = ([call for call in some if call not in unwanted] for some in self.waiting)
+            self.waiting = deque(some for some in kept if some)
+        return taken
 
 
 class Batch:
@@ -62,33 +60,27 @@ class Batch:
 class Worker:
     """A process and what the pool knows that it has."""
 
-    __slots__ = ("batches", "context", "ending", "forget", "functions", "jobs", "process", "stale", "token", "verdict")
+    __slots__ = ("batches", "context", "ending", "forget", "functions", "jobs", "process", "token", "verdict")
 
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process
         self.batches: deque[Batch] = deque()
         self.token = 0
-        self.stale = 0  # batches taken back whole, whose frames it has not passed yet
         self.context: stream.Context | None = None
-        self.jobs: set[int] = set()
+        self.jobs: dict[int, str] = {}  # those with calls to come, and the ids of their functions
         self.functions: dict[str, int] = {}  # blob id: size, least recently used first
         self.forget: list[int] = []  # jobs to be named in the next job's frame
         self.ending = False
         self.verdict: Exception | None = None  # why the pool killed it
 
     @property
-    def open(self) -> bool:
-        """Whether it can be given calls."""
-        return not self.ending and self.stale < UNREAD
-
-    @property
     def free(self) -> bool:
         """Whether it has no calls and can be given some."""
-        return not self.batches and self.open
+        return not self.batches and not self.ending
 
     def add(self, task: Task, calls: Sequence[int]) -> Batch:
         """A new batch, behind those that it has."""
-        self.token = (self.token + 1) % 256
+        self.token = (self.token + 1) % (1 << 32)
         batch = Batch(self.token, task, calls)
         self.batches.append(batch)
         return batch
@@ -116,14 +108,13 @@ def job_frame(worker: Worker, task: Task) -> list[Buffer]:
     header = task.invocation.header
     blob = header.function
     known = worker.functions.pop(blob.id, None) is not None
-    in_use = {batch.task.invocation.header.function.id for batch in worker.batches}
-    unused = [name for name in worker.functions if name not in in_use]
+    unused = [name for name in worker.functions if name not in worker.jobs.values()]
     excess = max(0, len(worker.functions) - FUNCTIONS + 1)
     old = [name for at, name in enumerate(unused) if at < excess or worker.functions[name] > LARGE]
     for name in old:
         del worker.functions[name]
     worker.functions[blob.id] = blob.size
-    worker.jobs.add(task.number)
+    worker.jobs[task.number] = blob.id
     job = stream.Job(header, worker.forget, old)
     worker.forget = []
     return stream.frame(

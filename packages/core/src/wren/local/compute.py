@@ -42,8 +42,7 @@ class LocalCompute(Compute[LocalhostOptions]):
         size = runtime.workers or self.options.workers or len(os.sched_getaffinity(0))
         if size < 1:
             raise ConfigError(f"workers in section [localhost] is {size}: give 1 or more")
-        pool = _pools.get(size) or _pools.setdefault(size, Pool(size))
-        return Deployment(f"localhost-{size}", runtime, state=pool)
+        return Deployment(f"localhost-{size}", runtime, state=size)
 
     def undeploy(self, deployment: Deployment) -> None:
         """The workers stay for other executors; they end with this process."""
@@ -51,19 +50,20 @@ class LocalCompute(Compute[LocalhostOptions]):
     def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
         _pool(deployment).submit(invocations, report, _context())
 
-    def withdraw(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
-        return _pool(deployment).withdraw(invocation, call)
+    def withdraw(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
+        return _pool(deployment).withdraw(invocation, calls)
 
-    def kill(self, deployment: Deployment, invocation: Invocation, call: int) -> bool:
-        return _pool(deployment).kill(invocation, call)
+    def kill(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
+        return _pool(deployment).kill(invocation, calls)
 
     def describe(self, runtime: Runtime) -> RuntimeInfo:
         return RuntimeInfo(f"{sys.version_info.major}.{sys.version_info.minor}", sysconfig.get_platform())
 
 
 def _pool(deployment: Deployment) -> Pool:
-    pool: Pool = deployment.state
-    return pool
+    """Looked up each time: a forked child has none of its parent's."""
+    size: int = deployment.state
+    return _pools.get(size) or _pools.setdefault(size, Pool(size))
 
 
 def _context() -> Context:

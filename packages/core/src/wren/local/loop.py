@@ -6,9 +6,15 @@ import selectors
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+
+from wren import callbacks
 
 _log = logging.getLogger("wren.local")
+
+LONGEST: Final = (
+    86_400.0  # seconds that a selector is asked to wait: it has a limit, and waking once a day costs nothing
+)
 
 T = TypeVar("T")
 
@@ -87,15 +93,20 @@ class Loop:
             self._selector.unregister(fd)
 
     def _run(self) -> None:
+        callbacks.own_thread()
         while True:
             try:
-                for key, _ in self._selector.select(self._owner.timeout()):
+                for key, _ in self._selector.select(self._wait()):
                     if self.watches(key.fd):  # an action before it in this round may have ended it
                         key.data()
                 self._owner.step()
             except Exception as error:  # noqa: BLE001 - ?
                 _log.exception("the thread %s failed", self._name)
                 self._owner.broken(error)
+
+    def _wait(self) -> float | None:
+        timeout = self._owner.timeout()
+        return None if timeout is None else min(timeout, LONGEST)
 
     def _awoken(self) -> None:
         os.eventfd_read(self._wake)

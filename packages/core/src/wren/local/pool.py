@@ -32,7 +32,7 @@ BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
 OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
-STARTS: Final = 2  # workers that may end before they are ready, in a row
+STARTS: Final = 5  # workers that may end before they are ready, in a row
 START_SECONDS: Final = 60.0  # that a worker may take to be ready
 
 
@@ -62,13 +62,13 @@ class Pool:
 
         self._loop.do(enter)
 
-    def withdraw(self, invocation: Invocation, call: int) -> bool:
-        """Take a call back; True if no worker had begun it."""
-        return self._loop.ask(lambda: self._withdraw(invocation, call))
+    def withdraw(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
+        """Take calls back: those that no worker had begun."""
+        return self._loop.ask(lambda: self._withdraw(invocation, calls))
 
-    def kill(self, invocation: Invocation, call: int) -> bool:
-        """Kill the worker that runs a call; True if one did."""
-        return self._loop.ask(lambda: self._kill(invocation, call))
+    def kill(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
+        """Kill the workers that run any of the calls: those that ran."""
+        return self._loop.ask(lambda: self._kill(invocation, calls))
 
     def worker_ids(self) -> list[int]:
         """The process ids of the workers."""
@@ -140,7 +140,7 @@ class Pool:
 
         One that is starting is given calls only while none is ready: a start takes longer than many calls do.
         """
-        ready = [worker for worker in self._workers if worker.process.ready and worker.open]
+        ready = [worker for worker in self._workers if worker.process.ready and not worker.ending]
         for worker in ready or self._workers:
             if worker.free:
                 return worker
@@ -201,18 +201,17 @@ class Pool:
 
     def _settle(self, worker: Worker, results: Results) -> None:
         """Report results, which come in the order of the batches."""
-        worker.stale = 0
         at = 0
         while at < len(results.values):
             batch = worker.batches[0]
             count = min(len(batch.calls) - batch.done, len(results.values) - at)
-            self._report(batch, results, at, count)
+            self._report(worker, batch, results, at, count)
             batch.done += count
             at += count
             if batch.done == len(batch.calls):
                 worker.batches.popleft()
 
-    def _report(self, batch: Batch, results: Results, first: int, count: int) -> None:
+    def _report(self, worker: Worker, batch: Batch, results: Results, first: int, count: int) -> None:
         task, stop = batch.task, first + count
         took = (sum(results.stopped[first:stop]) - sum(results.started[first:stop])) / count
         task.seconds = took if task.seconds is None else (task.seconds + took) / 2
@@ -225,6 +224,8 @@ class Pool:
                     task.invocation, outcomes(results, calls[start - first : at - first], start, at, task.invocation)
                 )
             if at < stop:
+                if results.values[at].kind == "function":
+                    worker.functions.pop(task.invocation.header.function.id, None)  # next time it may be loaded
                 task.report.status(task.invocation, status(results, calls[at - first], at, task.invocation))
             start = at + 1
         self._done(task, count)
@@ -234,8 +235,7 @@ class Pool:
         if not task.left:
             self._tasks.pop(task.number, None)
             for worker in self._workers:
-                if task.number in worker.jobs:
-                    worker.jobs.remove(task.number)
+                if worker.jobs.pop(task.number, None) is not None:
                     worker.forget.append(task.number)
 
     def _fail(self, task: Task, calls: Sequence[int], error: Exception, logs: str = "") -> None:
@@ -257,7 +257,6 @@ class Pool:
             batch.calls = batch.calls[:kept]
             if batch.done == kept:
                 worker.batches.remove(batch)
-                worker.stale += 1
             if batch.task not in self._queue:
                 self._queue.appendleft(batch.task)
 
@@ -267,59 +266,64 @@ class Pool:
         most, worker = max(piles, key=lambda pile: pile[0])
         self._take_back(worker, -(-most // 2))
 
-    def _withdraw(self, invocation: Invocation, call: int) -> bool:
+    def _withdraw(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
         task = self._find(invocation)
         if task is None:
-            return False
-        if not task.remove(call):
-            holder = self._holder(task, call)
-            if holder is None:
-                return False
-            self._take_back(holder, holder.process.unclaimed())
-            if not task.remove(call):
-                return False
-        self._done(task, 1)
-        return True
-
-    def _kill(self, invocation: Invocation, call: int) -> bool:
-        task = self._find(invocation)
+            return []
         for worker in self._workers:
-            if task is not None and worker.running() == (task, call):
+            if any(batch.task is task and not set(calls).isdisjoint(batch.calls) for batch in worker.batches):
+                self._take_back(worker, worker.process.unclaimed())
+        taken = task.remove(calls)
+        self._done(task, len(taken))
+        return taken
+
+    def _kill(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
+        task = self._find(invocation)
+        killed = []
+        for worker in list(self._workers):
+            if not self._runs(worker, task, calls):
+                continue
+            self._settle_down(worker)
+            if self._runs(worker, task, calls):
+                _, call = worker.running() or (None, 0)
                 worker.end(CallCancelled(f"call {call} of job {invocation.header.job} was killed"))
-                return True
-        return False
+                killed.append(call)
+        return killed
+
+    def _runs(self, worker: Worker, task: Task | None, calls: Sequence[int]) -> bool:
+        running = worker.running()
+        return running is not None and running[0] is task and running[1] in calls
+
+    def _settle_down(self, worker: Worker) -> None:
+        """Leave a worker nothing but the call that it runs, so that killing it hits no other, if that ends just now."""
+        self._take_back(worker, worker.process.unclaimed())
+        while self._readable(worker):
+            pass
 
     def _find(self, invocation: Invocation) -> Task | None:
         return next((task for task in self._tasks.values() if task.invocation is invocation), None)
 
-    def _holder(self, task: Task, call: int) -> Worker | None:
-        for worker in self._workers:
-            if any(batch.task is task and call in batch.calls[batch.done :] for batch in worker.batches):
-                return worker
-        return None
-
     # ---- time
 
     def _expire(self, worker: Worker, now: float) -> None:
-        """Kill the worker if its call has run too long."""
-        at = _deadline(worker)
-        if at is None or now < at:
+        """Kill the worker if its call, or its start, has taken too long."""
+        if not _late(worker, now):
             return
-        while self._readable(worker):
-            pass  # it may have ended just now
-        running, at = worker.running(), _deadline(worker)
-        if at is None or now < at:
+        self._settle_down(worker)
+        if not _late(worker, now):
             return
-        if not worker.process.ready:
+        running = worker.running()
+        if running is None or not worker.process.ready:
             worker.end()
-        elif running is not None:
-            task, call = running
-            header, limit = task.invocation.header, task.invocation.timeout
-            worker.end(
-                CallTimeout(
-                    f"call {call} of job {header.job} ran longer than its timeout of {limit:g} s and was killed"
-                )
+            return
+        task, call = running
+        limit = task.invocation.timeout
+        worker.end(
+            CallTimeout(
+                f"call {call} of job {task.invocation.header.job} ran longer than its timeout of {limit:g} s "
+                "and was killed"
             )
+        )
 
     # ---- the beginning and the end of a worker
 
@@ -327,7 +331,7 @@ class Pool:
         """A new worker, None if the system has no room for one and there are others."""
         try:
             worker = Worker(WorkerProcess())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no room for a process, or the interpreter is about to end
             if self._workers:
                 return None  # those that there are will do
             raise BackendError(f"a local worker cannot be started: {error}") from error
@@ -354,6 +358,11 @@ class Pool:
         if self._failed_starts >= STARTS:
             self._failed_starts = 0
             self.broken(BackendError(f"local workers do not start: {ending(code, output)}"))
+
+
+def _late(worker: Worker, now: float) -> bool:
+    at = _deadline(worker)
+    return at is not None and now >= at
 
 
 def _deadline(worker: Worker) -> float | None:

@@ -2,7 +2,7 @@
 
 client                                          worker (`wren.worker.pipe`)
 tasks    ──▶ frames: contexts, jobs, batches
-claims   ──▶ one byte for each call; either side may take it
+claims   ──▶ one token for each call; either side may take it
 results  ◀── frames: one for each call
 output   ◀── an anonymous file: stdout and stderr
 page     ◀── shared memory: when the running call began
@@ -18,17 +18,19 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from wren import wire
 from wren.spi import Pickled, Stored
-from wren.worker import stream
-from wren.worker.pipe import PAGE, read_output
+from wren.worker import output, stream
+from wren.worker.pipe import PAGE
 
 _ROOT: Final = str(Path(__file__).parents[2])  # the folder that `wren` is imported from
 # `-c` rather than `-m`: runpy would be a third of the start.  Of the folder only `wren` is wanted, before the handshake
@@ -37,6 +39,10 @@ _BOOT: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import wren; del sys.path[0]; "
     "from wren.worker.pipe import main; main(sys.argv[2:])"
 )
+# A process that is forked while a worker is started would hold the pipe ends that only the worker may have.
+_forking = threading.Lock()
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
+
 _BUFFER: Final = 1 << 18  # bytes read at once
 _PIPE: Final = 1 << 20  # bytes that a pipe holds, where the system lets us
 
@@ -60,22 +66,22 @@ class WorkerProcess:
     """One process and its pipes.  Not thread-safe: the pool's thread owns it."""
 
     def __init__(self) -> None:
-        tasks, self._tasks = os.pipe()
-        claims, self._claims = os.pipe()
-        self.results, results = os.pipe()
-        lifeline, self._lifeline = os.pipe()
-        self._output = os.memfd_create("wren-output")
-        page = os.memfd_create("wren-page")
-        try:
+        with _forking, ExitStack() as theirs, ExitStack() as ours:
+            tasks, self._tasks = _pipe(theirs, ours)
+            claims, self._claims = _pipe(theirs, ours)
+            self.results, results = _pipe(ours, theirs)
+            lifeline, _ = _pipe(theirs, ours)
+            self._output = _memory("wren-output", ours)
+            page = _memory("wren-page", theirs)
             os.ftruncate(page, mmap.PAGESIZE)
             self._page = mmap.mmap(page, mmap.PAGESIZE)
             fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
-            for fd in (tasks, results):
-                _enlarge(fd)
             for fd in (self._tasks, self.results):
+                _enlarge(fd)
                 os.set_blocking(fd, False)
             # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
             self._taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            ours.callback(os.close, self._taken_back)
             inherited = (tasks, results, claims, self._output, page, lifeline)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", *_flags(), "-c", _BOOT, _ROOT, *map(str, inherited)],
@@ -85,11 +91,10 @@ class WorkerProcess:
                 pass_fds=inherited,
                 start_new_session=True,
             )
-        finally:
-            for fd in (tasks, claims, results, lifeline, page):
-                os.close(fd)
-        self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
+            self.pid = self._process.pid
+            self.pidfd = os.pidfd_open(self.pid)
+            ours.callback(os.close, self.pidfd)
+            self._descriptors = ours.pop_all()
         self.ready = False
         self.started = time.monotonic()
         self._pending: deque[memoryview] = deque()
@@ -105,7 +110,7 @@ class WorkerProcess:
 
     def claim(self, token: int, count: int) -> None:
         """Offer `count` calls of the batch `token`; before its frame is sent."""
-        os.write(self._claims, bytes((token,)) * count)
+        os.write(self._claims, stream.CLAIM.pack(token) * count)
 
     def send(self, buffers: Sequence[wire.Buffer]) -> None:
         """Queue buffers behind those that wait, and write what there is room for."""
@@ -137,14 +142,15 @@ class WorkerProcess:
         """How many calls it has not begun."""
         count = array.array("i", [0])
         fcntl.ioctl(self._taken_back, termios.FIONREAD, count)
-        return count[0]
+        return count[0] // stream.CLAIM.size
 
-    def take_back(self, count: int) -> bytes:
+    def take_back(self, count: int) -> list[int]:
         """Take back at most `count` calls that it has not begun: the batch token of each."""
         try:
-            return os.read(self._taken_back, count) if count else b""
+            claims = os.read(self._taken_back, count * stream.CLAIM.size) if count else b""
         except BlockingIOError:
-            return b""
+            return []
+        return [token for (token,) in stream.CLAIM.iter_unpack(claims)]
 
     # ---- from the worker
 
@@ -193,13 +199,17 @@ class WorkerProcess:
         self._make_room(start, end, needed)
 
     def _make_room(self, start: int, end: int, needed: int) -> None:
-        """Move what is incomplete to the front of a buffer that the whole frame fits in."""
-        rest = bytes(self._buffer[start:end])
+        """Move what is incomplete to the front of a buffer that the whole frame fits in, unless it is there already."""
+        self._start, self._end = 0, end - start
         size = max(needed, _BUFFER)
+        if start == end and len(self._buffer) == _BUFFER:
+            return
+        if start == 0 and len(self._buffer) == size:
+            return
+        rest = bytes(self._buffer[start:end])
         if len(self._buffer) != size:
             self._buffer = memoryview(bytearray(size))
         self._buffer[: len(rest)] = rest
-        self._start, self._end = 0, len(rest)
 
     @property
     def began(self) -> float:
@@ -221,15 +231,29 @@ class WorkerProcess:
         self.kill()  # also what it left running
         code = self._process.wait()
         size = os.lseek(self._output, 0, os.SEEK_END)
-        output = read_output(self._output, size).decode("utf-8", "replace")
+        words = output.read(self._output, size).decode("utf-8", "replace")
         self.close()
-        return code, output
+        return code, words
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
-        for fd in (self._tasks, self._claims, self._taken_back, self.results, self._lifeline, self._output, self.pidfd):
-            os.close(fd)
+        self._descriptors.close()
         self._page.close()
+
+
+def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
+    """A pipe's two ends, each to be closed by one of the stacks."""
+    reading, writing = os.pipe()
+    readers.callback(os.close, reading)
+    writers.callback(os.close, writing)
+    return reading, writing
+
+
+def _memory(name: str, stack: ExitStack) -> int:
+    """An anonymous file, to be closed by the stack."""
+    fd = os.memfd_create(name)
+    stack.callback(os.close, fd)
+    return fd
 
 
 def _enlarge(fd: int) -> None:

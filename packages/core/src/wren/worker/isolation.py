@@ -64,7 +64,8 @@ class Isolation:
         if self._cwd:
             with contextlib.suppress(OSError):  # removed meanwhile: the next call sees that, as it would in the client
                 os.chdir(self._cwd)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)

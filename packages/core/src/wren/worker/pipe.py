@@ -1,8 +1,8 @@
 """The shell of a local worker: batches come on a pipe, results leave on another.
 
-Before each call the worker *claims* it: it reads one byte of the claim pipe, whose value says which batch the next call
+Before each call the worker *claims* it: it reads a token from the claim pipe, which says what batch the next call
 belongs to.  The client takes unstarted calls back by reading the same pipe, so the kernel decides who has a call, and
-after a death the bytes that are left say exactly which calls had not begun.  Each result has left this process before
+after a death the tokens that are left say exactly which calls had not begun.  Each result has left this process before
 the next call is claimed: a crash costs the one call that was running.
 
 Three more descriptors: `output`, an anonymous file that is stdout and stderr and outlives the process, for the last
@@ -10,7 +10,6 @@ words of a crash; `page`, one float64 of shared memory, the time the running cal
 `lifeline`, which kills the process the moment the client is gone.
 """
 
-import contextlib
 import fcntl
 import mmap
 import os
@@ -20,19 +19,19 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from io import BufferedReader
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-from wren.wire import Header
+from wren.wire import Gather, Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
+from wren.worker.output import Output
 from wren.worker.run import Result, WorkerStorage, failure, gather, open_handle, run, store
 from wren.worker.stream import FAILED, STORED
 
 PAGE: Final = struct.Struct("<d")
-LOG_LIMIT: Final = 1 << 20  # bytes of output kept of a call: the first and the last halves
 INLINE_LIMIT: Final = 1 << 16  # bytes of a stored result that also ride in the frame
 
 
@@ -44,7 +43,7 @@ Loader = Callable[[], tuple[Any, dict[str, Any]]]  # gives args and kwargs when 
 
 class _Job(NamedTuple):
     header: Header
-    storage: WorkerStorage | None
+    storage: Callable[[], WorkerStorage]  # opened when it is first needed
 
 
 class PipeShell:
@@ -52,10 +51,10 @@ class PipeShell:
 
     def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, page: int) -> None:
         self._tasks = tasks
-        self._results, self._claims, self._output = results, claims, output
+        self._results, self._claims = results, claims
+        self._output = Output(output)
         self._page = mmap.mmap(page, mmap.PAGESIZE)
         self._pid = os.getpid()
-        self._printed = (sys.stdout, sys.stderr)  # as they are now: a function may put others in their place
         self._isolation = Isolation()
         self._functions: dict[str, Callable[..., Any] | list[bytes]] = {}  # a list: the failure to load it
         self._jobs: dict[int, _Job] = {}
@@ -63,23 +62,26 @@ class PipeShell:
     def serve(self) -> None:
         """Run calls until the client is gone."""
         stream.write(self._results, stream.frame(stream.READY, number=self._pid))
-        token: int | None = None
+        claimed = b""
         calls: Calls = iter(())
-        while claim := os.read(self._claims, 1):
-            PAGE.pack_into(self._page, 0, time.monotonic())  # what follows counts: loading may take long, too
-            if claim[0] != token:
-                token = claim[0]
-                calls = self._next_batch(token)
+        while claim := os.read(self._claims, stream.CLAIM.size):
+            PAGE.pack_into(self._page, 0, time.monotonic())  # loading the function may take for ever, too
+            if claim != claimed:
+                claimed = claim
+                calls = self._next_batch(*stream.CLAIM.unpack(claim))
             self._run(*next(calls))
-            PAGE.pack_into(self._page, 0, 0.0)
 
     def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
         started = time.monotonic()
+        PAGE.pack_into(self._page, 0, started)
         tag, chunks = work(*arguments)
         stopped = time.monotonic()
+        PAGE.pack_into(
+            self._page, 0, 0.0
+        )  # before the client can know the result: it may not take this for the next call
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
-        logs = self._take_output()
+        logs = self._output.take()
         self._isolation.restore()
         result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
         stream.write(self._results, result)
@@ -112,8 +114,7 @@ class PipeShell:
             self._functions[job.header.function.id] = _load_function(reader)
             reader.drain()
             self._isolation.restore()
-        storage = job.header.storage
-        self._jobs[number] = _Job(job.header, open_handle(storage) if storage is not None else None)
+        self._jobs[number] = _Job(job.header, cache(partial(_open, job.header)))
 
     # ---- calls
 
@@ -144,28 +145,20 @@ class PipeShell:
         if "id" in header.inject:
             kwargs = {"id": call} | kwargs
         tag, chunks = run(function, args, kwargs)
-        if tag == FAILED or job.storage is None or not (header.persist or header.gathered):
+        if tag == FAILED or not (header.persist or header.gathered):
             return tag, chunks
         try:
-            store(job.storage, header, call, attempt, chunks)
+            store(job.storage(), header, call, attempt, chunks)
         except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
             return FAILED, failure(error, kind="storage", message="the result cannot be stored")
         return (tag, chunks) if sum(map(len, chunks)) <= INLINE_LIMIT else (STORED, [])
 
-    def _take_output(self) -> Sequence[bytes]:
-        """What the call printed, and an empty file for the next."""
-        out, err = sys.stdout, sys.stderr = self._printed
-        try:
-            out.flush()
-            err.flush()
-        except (OSError, ValueError):
-            pass  # the function closed it
-        size = os.lseek(self._output, 0, os.SEEK_END)
-        if not size:
-            return ()
-        logs = read_output(self._output, size)
-        os.ftruncate(self._output, 0)
-        return (logs,)
+
+def _open(header: Header) -> WorkerStorage:
+    if header.storage is None:
+        raise ValueError(f"the header of job {header.job} names no storage")
+    storage: WorkerStorage = open_handle(header.storage)
+    return storage
 
 
 def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[bytes]:
@@ -177,7 +170,7 @@ def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[by
     return function
 
 
-def _loaders(batch: stream.Batch, arguments: memoryview, storage: WorkerStorage | None) -> Iterator[Loader]:
+def _loaders(batch: stream.Batch, arguments: memoryview, storage: Callable[[], WorkerStorage]) -> Iterator[Loader]:
     """What loads the arguments of each call of a batch."""
     if batch.plain is not None:
         args, kwargs = batch.plain
@@ -185,7 +178,7 @@ def _loaders(batch: stream.Batch, arguments: memoryview, storage: WorkerStorage 
             yield partial(_plain, values, kwargs[index] if kwargs else {})
     elif batch.gather is not None:
         for inputs in batch.gather:
-            yield partial(gather, inputs, storage)
+            yield partial(_gather, inputs, storage)
     else:
         start = 0
         for size in batch.sizes or ():
@@ -193,17 +186,12 @@ def _loaders(batch: stream.Batch, arguments: memoryview, storage: WorkerStorage 
             start += size
 
 
+def _gather(inputs: Gather, storage: Callable[[], WorkerStorage]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return gather(inputs, storage())
+
+
 def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return args, kwargs
-
-
-def read_output(fd: int, size: int) -> bytes:
-    """The output file's content, its middle left out where it is longer than LOG_LIMIT."""
-    if size <= LOG_LIMIT:
-        return os.pread(fd, size, 0)
-    half = LOG_LIMIT // 2
-    gap = f"\n... {size - LOG_LIMIT} bytes left out ...\n".encode()
-    return os.pread(fd, half, 0) + gap + os.pread(fd, half, size - half)
 
 
 def guard(lifeline: int) -> None:
@@ -229,9 +217,20 @@ def main(arguments: Sequence[str]) -> None:
         os.set_inheritable(fd, False)
     *channels, lifeline = descriptors
     guard(lifeline)
-    for output in (sys.stdout, sys.stderr):
-        output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to handle
     tasks, *others = channels
-    with open(tasks, "rb") as reader, contextlib.suppress(EOFError):  # its end: the client is gone
-        PipeShell(reader, *others).serve()
+    code = 1
+    try:
+        with open(tasks, "rb") as reader:
+            PipeShell(reader, *others).serve()
+        code = 0
+    except EOFError:
+        code = 0  # the client is gone
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # threads that calls have left must not hold it up

@@ -88,10 +88,8 @@ def describe(value: object) -> str:
     )
 
 
-def gather(inputs: Gather, storage: WorkerStorage | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def gather(inputs: Gather, storage: WorkerStorage) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A reducer's arguments: every stored result, checked before it is unpickled."""
-    if storage is None:
-        raise ValueError("a reducer's payload names no storage to read its inputs from")
     results = []
     for call in range(inputs.start, inputs.stop):
         attempt = inputs.attempts.get(call, 0)

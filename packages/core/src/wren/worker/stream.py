@@ -1,8 +1,8 @@
 """Frames on a pipe: the binary encoding of wire v1, and the pickling that both sides of a pipe share.
 
-Every frame begins with the same 40 bytes, `HEAD`:
+Every frame begins with the same 44 bytes, `HEAD`:
 
-    kind u8 · tag u8 · reserved u16 · number u32 · size u64 · extra u64 · started f64 · stopped f64
+    kind u8 · reserved u24 · tag u32 · number u32 · size u64 · extra u64 · started f64 · stopped f64
 
 then `size` bytes of body and `extra` bytes more.  Little-endian.  Times are of `time.monotonic`, which on Linux is one
 clock for all processes.
@@ -30,7 +30,8 @@ from typing import Any, Final, NamedTuple
 
 from wren.wire import Buffer, Gather, Header
 
-HEAD: Final = struct.Struct("<BBxxIQQdd")
+HEAD: Final = struct.Struct("<BxxxIIQQdd")
+CLAIM: Final = struct.Struct("<I")  # what a claim pipe carries: for each call the token of its batch
 
 CONTEXT, JOB, BATCH, READY, RESULT = range(1, 6)
 
@@ -117,8 +118,9 @@ class _Chunks(list[bytes]):
     """A file that keeps what the pickler writes, large immutable buffers without a copy."""
 
     def write(self, data: Any) -> int:
-        # Only bytes can't change before they are sent.
-        self.append(data if type(data) is bytes else bytes(data))
+        if type(data) is not bytes:  # only bytes can't change before they are sent
+            data = bytes(data.raw() if isinstance(data, pickle.PickleBuffer) else data)
+        self.append(data)
         return len(data)
 
 

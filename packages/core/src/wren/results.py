@@ -1,0 +1,132 @@
+"""What `wait` and `get_result` do: which calls are meant, waiting for them, and what the caller has seen of them."""
+
+import enum
+import time
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from wren.errors import BindingError, WaitTimeout
+from wren.futures import Future, wait_all, wait_any
+from wren.progress import waiting
+from wren.table import CallTable
+
+__all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "Futures", "Results", "ReturnWhen"]
+
+Futures: TypeAlias = Future[Any] | Iterable[Future[Any]] | None
+
+
+class ReturnWhen(enum.StrEnum):
+    """When `wait` returns."""
+
+    ALL_COMPLETED = "ALL_COMPLETED"
+    ANY_COMPLETED = "ANY_COMPLETED"
+    ALWAYS = "ALWAYS"
+
+
+ALL_COMPLETED, ANY_COMPLETED, ALWAYS = ReturnWhen
+
+
+class Results:
+    """The futures of an executor whose results were not all read, in order of submission.
+
+    A map that feeds a reducer stands before it; its results count as read with the reducer's.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: list[list[Future[Any]]] = []
+        self._prune_at = 16  # how many jobs there are before those that were read one by one are looked for
+
+    def add(self, futures: list[Future[Any]]) -> None:
+        """A job's futures: the ones that the caller gets, for a call has one future only."""
+        if len(self._jobs) >= self._prune_at:
+            self._prune()
+            self._prune_at = 2 * len(self._jobs) + 16
+        if futures:
+            self._jobs.append(futures)
+
+    def wait(
+        self, fs: Futures, throw_except: bool, return_when: str, timeout: float | None
+    ) -> tuple[list[Future[Any]], list[Future[Any]]]:
+        """`FunctionExecutor.wait`."""
+        if return_when not in ReturnWhen.__members__:
+            raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
+        futures = self._unread(inputs=True) if fs is None else _checked(fs)
+        if return_when == ANY_COMPLETED:
+            waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
+        elif return_when == ALL_COMPLETED:
+            waiting(_tables(futures), lambda left: wait_all(futures, left), timeout)
+        done = [future for future in futures if future.done()]
+        if throw_except:
+            for future in done:
+                if not future.cancelled() and (error := future.exception()) is not None:
+                    raise error
+        return done, [future for future in futures if not future.done()]
+
+    def get(self, fs: Futures, throw_except: bool, timeout: float | None) -> Any:
+        """`FunctionExecutor.get_result`."""
+        if isinstance(fs, Future):
+            return self._collect([fs], throw_except, timeout)[0]
+        given = None if fs is None else _checked(fs)
+        futures = self._unread() if given is None else _without_inputs(given)
+        results = self._collect(futures, throw_except, timeout)
+        whole = given is None or len(futures) < len(given)
+        return results[0] if whole and len(futures) == 1 and futures[0].table.single else results
+
+    def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=throw_except), timeout)
+        results = []
+        for future in futures:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not wait_all([future], left):
+                missing = sum(not each.done() for each in futures)
+                raise WaitTimeout(f"{missing} of {len(futures)} calls have not ended after {timeout:g} s; they go on")
+            try:
+                results.append(future.table.result(future.call))
+            except Exception:  # of the call; a KeyboardInterrupt is the caller's own
+                if throw_except:
+                    self._mark([future])
+                    raise
+                results.append(None)
+        self._mark(futures)
+        return results
+
+    def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
+        """The futures that get_result has not read; with `inputs` also those that a reducer reads."""
+        return [
+            future
+            for futures in self._jobs
+            if inputs or futures[0].table.reduced_by is None
+            for future in futures
+            if not future.table.collected[future.call]
+        ]
+
+    def _mark(self, futures: Iterable[Future[Any]]) -> None:
+        """The caller has read these."""
+        for future in futures:
+            future.table.collected[future.call] = 1
+        self._prune()
+
+    def _prune(self) -> None:
+        """Let go of the jobs that were read, and of the inputs of such reducers."""
+        read = {job[0].job_id for job in self._jobs if all(job[0].table.collected)}
+        self._jobs = [job for job in self._jobs if not {job[0].job_id, job[0].table.reduced_by} & read]
+
+
+def _checked(fs: Any) -> list[Future[Any]]:
+    futures = [fs] if isinstance(fs, Future) or not isinstance(fs, Iterable) else list(fs)
+    for future in futures:
+        if not isinstance(future, Future):
+            kind = type(future).__qualname__
+            raise BindingError(f"fs has an object of type {kind}: give futures of an executor, or None for all")
+    return futures
+
+
+def _without_inputs(futures: list[Future[Any]]) -> list[Future[Any]]:
+    """What `map_reduce` returned, without the calls whose results its reducer has."""
+    given = {(future.executor_id, future.job_id) for future in futures}
+    return [future for future in futures if (future.executor_id, future.table.reduced_by) not in given]
+
+
+def _tables(futures: list[Future[Any]]) -> list[CallTable]:
+    return list({id(future.table): future.table for future in futures}.values())
