@@ -22,26 +22,26 @@ _own = threading.local()
 class _Runner:
     """A queue of actions and the thread that works it off, started with the first.
 
-    Finalizers use it, too, and the garbage collector runs them anywhere: nothing here holds a lock that is not
-    reentrant.
+    Finalizers use it, too, and the garbage collector runs them anywhere: nothing here waits for a lock.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._lock = threading.RLock()
-        self.thread: threading.Thread | None = None
+        self._owned = threading.Lock()  # taken for good by the one thread that works
+
+    @property
+    def started(self) -> bool:
+        return self._owned.locked()
 
     def put(self, action: Callable[[], object]) -> None:
         self._queue.put(action)
-        if self.thread is None:
-            with self._lock:
-                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                if self.thread is None:
-                    self.thread = thread
-                    thread.start()
+        if not self.started:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
+        if not self._owned.acquire(blocking=False):
+            return  # another was started at the same time
         if self is _engines:
             own_thread()
         while True:
@@ -67,7 +67,7 @@ os.register_at_fork(after_in_child=_after_fork)
 @atexit.register
 def _drain() -> None:
     """At the interpreter's end: what finalizers have put there is still done, for a few seconds."""
-    if _engines.thread is not None:
+    if _engines.started:
         done = threading.Event()
         _engines.put(done.set)
         done.wait(LAST_SECONDS)

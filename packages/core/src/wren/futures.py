@@ -69,10 +69,7 @@ class Future(concurrent.futures.Future[T], Generic[T]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raised, or None, waiting at most `timeout` seconds."""
         self._wait(timeout)
-        state, value = self.table.outcome(self.call)
-        if state == CANCELLED:
-            raise concurrent.futures.CancelledError
-        return value if state == FAILED else None
+        return self._exception
 
     def _wait(self, timeout: float | None) -> None:
         if self.table.states[self.call] <= RUNNING and not self.table.wait(self.call, timeout):
@@ -126,8 +123,12 @@ class Future(concurrent.futures.Future[T], Generic[T]):
 
     @property
     def _exception(self) -> BaseException | None:  # type: ignore[override]  # the base class assigns it
-        state, value = self.table.outcome(self.call)
-        return value if state == FAILED else None
+        state = self.table.states[self.call]
+        if state == CANCELLED:
+            raise concurrent.futures.CancelledError
+        # A result is not unpickled for this: `concurrent.futures.wait` asks while it holds locks.
+        exception: BaseException | None = self.table.outcome(self.call)[1] if state == FAILED else None
+        return exception
 
 
 def futures_of(table: CallTable) -> list[Future[Any]]:

@@ -6,9 +6,9 @@ import pytest
 import wren
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def executor() -> Iterator[wren.FunctionExecutor]:
-    """One executor for many tests, so that its workers stay warm; each test leaves nothing uncollected."""
+    """An executor of the test's own; its workers are warm, as all executors with two of them share those."""
     with wren.local_executor(workers=2) as shared:
         yield shared
 

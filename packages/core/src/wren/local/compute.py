@@ -72,7 +72,8 @@ def _context() -> Context:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = ""
-    return Context(tuple(sys.path), cwd, dict(os.environ))
+    path = tuple(each for each in sys.path if isinstance(each, str))  # type: ignore[redundant-expr]  # users put others in
+    return Context(path, cwd, dict(os.environ))
 
 
 @hookimpl

@@ -41,8 +41,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ, self._awoken)
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._owned = threading.Lock()  # taken for good by the one thread that runs the loop
 
     # ---- from any thread
 
@@ -50,11 +49,8 @@ class Loop:
         """Have the thread run a command soon."""
         self._commands.put(command)
         os.eventfd_write(self._wake, 1)
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+        if not self._owned.locked():
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def ask(self, question: Callable[[], T]) -> T:
         """What the question returns, or raises, in the thread."""
@@ -93,6 +89,8 @@ class Loop:
             self._selector.unregister(fd)
 
     def _run(self) -> None:
+        if not self._owned.acquire(blocking=False):
+            return  # another was started at the same time
         callbacks.own_thread()
         while True:
             try:

@@ -32,8 +32,8 @@ BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
 OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
-STARTS: Final = 5  # workers that may end before they are ready, in a row
-START_SECONDS: Final = 60.0  # that a worker may take to be ready
+STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
+START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 
 class Pool:
@@ -45,7 +45,8 @@ class Pool:
         self._queue: deque[Task] = deque()
         self._tasks: dict[int, Task] = {}  # all that are not wholly reported, by number
         self._workers: list[Worker] = []
-        self._failed_starts = 0
+        self._failed_starts = 0  # in a row, of workers that ended by themselves
+        self._failing_since: float | None = None  # when the first of a row of starts failed, for whatever reason
         self._steal_at: float | None = None
         self._loop = Loop("wren-local", self)
 
@@ -191,7 +192,7 @@ class Pool:
             return False
         results = worker.process.read()
         if results.ready:
-            self._failed_starts = 0
+            self._failed_starts, self._failing_since = 0, None
         if results.values:
             self._settle(worker, results)
         if results.eof:  # it is dying, or its call closed the pipe: either way no result can come
@@ -354,9 +355,15 @@ class Pool:
             error = worker.verdict or lost(process.pid, code, output)
             self._fail(batch.task, batch.calls[batch.done :], error, output)
         if not process.ready:
-            self._failed_starts += 1
-        if self._failed_starts >= STARTS:
-            self._failed_starts = 0
+            self._failed_start(code, output)
+
+    def _failed_start(self, code: int, output: str) -> None:
+        """A worker ended before it was ready; one that was killed may have had bad luck, but not for ever."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        self._failed_starts += code >= 0
+        if self._failed_starts >= STARTS or now - self._failing_since > START_SECONDS:
+            self._failed_starts, self._failing_since = 0, None
             self.broken(BackendError(f"local workers do not start: {ending(code, output)}"))
 
 

@@ -243,15 +243,24 @@ class WorkerProcess:
 
 def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
     """A pipe's two ends, each to be closed by one of the stacks."""
-    reading, writing = os.pipe()
+    reading, writing = map(_not_standard, os.pipe())
     readers.callback(os.close, reading)
     writers.callback(os.close, writing)
     return reading, writing
 
 
+def _not_standard(fd: int) -> int:
+    """The descriptor under a number above 2: in a client without stdin, stdout or stderr it may have one of theirs."""
+    if fd > 2:
+        return fd
+    other = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return other
+
+
 def _memory(name: str, stack: ExitStack) -> int:
     """An anonymous file, to be closed by the stack."""
-    fd = os.memfd_create(name)
+    fd = _not_standard(os.memfd_create(name))
     stack.callback(os.close, fd)
     return fd
 

@@ -35,6 +35,10 @@ class Output:
         os.ftruncate(self._fd, 0)
         return (logs,)
 
+    def reopen(self) -> None:
+        """The call may have closed the descriptors of stdout and stderr."""
+        self._streams = self._open()
+
     def _open(self) -> tuple[TextIO, TextIO]:
         """New stdout and stderr; a line that is complete is in the file, also when the process dies."""
         for fd in (1, 2):

@@ -82,7 +82,8 @@ class PipeShell:
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
         logs = self._output.take()
-        self._isolation.restore()
+        if self._isolation.restore():
+            self._output.reopen()
         result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
         stream.write(self._results, result)
 
