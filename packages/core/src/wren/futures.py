@@ -142,7 +142,8 @@ def wait_all(futures: Iterable[Future[Any]], timeout: float | None, *, until_fai
     With `until_failure` the waiting is over, too, once a call of a job that is waited for has failed.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    for future in reversed([future for future in futures if not future.done()]):  # the last is likely to end last
+    pending = [future for future in futures if future.table.states[future.call] <= RUNNING]
+    for future in reversed(pending):  # the last is likely to end last
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not future.table.wait(future.call, left, until_failure=until_failure):
             return until_failure and future.table.failures > 0

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from wren.table import CallTable
@@ -13,7 +13,7 @@ PATIENCE: Final = 0.5  # seconds before a bar appears
 INTERVAL: Final = 0.1  # seconds between two looks
 
 
-def waiting(tables: list[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
+def waiting(tables: Collection[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
     """What `wait` returns, given at most `timeout` seconds; where somebody looks, how far the tables are is shown."""
     if not _somebody_looks():
         return wait(timeout)
@@ -31,7 +31,7 @@ def waiting(tables: list[CallTable], wait: Callable[[float | None], bool], timeo
                 return wait(0)
 
 
-def _over(tables: list[CallTable]) -> bool:
+def _over(tables: Collection[CallTable]) -> bool:
     return not any(table.unfinished for table in tables)
 
 

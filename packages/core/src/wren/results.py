@@ -77,8 +77,7 @@ class Results:
         waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=throw_except), timeout)
         results = []
         for future in futures:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not wait_all([future], left):
+            if not future.done() and not wait_all([future], _left(deadline)):
                 missing = sum(not each.done() for each in futures)
                 raise WaitTimeout(f"{missing} of {len(futures)} calls have not ended after {timeout:g} s; they go on")
             try:
@@ -113,6 +112,10 @@ class Results:
         self._jobs = [job for job in self._jobs if not {job[0].job_id, job[0].table.reduced_by} & read]
 
 
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
 def _checked(fs: Any) -> list[Future[Any]]:
     futures = [fs] if isinstance(fs, Future) or not isinstance(fs, Iterable) else list(fs)
     for future in futures:
@@ -124,9 +127,11 @@ def _checked(fs: Any) -> list[Future[Any]]:
 
 def _without_inputs(futures: list[Future[Any]]) -> list[Future[Any]]:
     """What `map_reduce` returned, without the calls whose results its reducer has."""
-    given = {(future.executor_id, future.job_id) for future in futures}
-    return [future for future in futures if (future.executor_id, future.table.reduced_by) not in given]
+    tables = _tables(futures)
+    given = {(table.executor_id, table.job_id) for table in tables}
+    inputs = {table for table in tables if (table.executor_id, table.reduced_by) in given}
+    return [future for future in futures if future.table not in inputs] if inputs else futures
 
 
-def _tables(futures: list[Future[Any]]) -> list[CallTable]:
-    return list({id(future.table): future.table for future in futures}.values())
+def _tables(futures: list[Future[Any]]) -> set[CallTable]:
+    return {future.table for future in futures}

@@ -20,7 +20,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from wren import callbacks
 from wren.serialize import load_failure
@@ -32,6 +32,7 @@ __all__ = ["CallTable", "Owner", "Waiter"]
 Callback: TypeAlias = Callable[[concurrent.futures.Future[Any]], object]
 
 PENDING, RUNNING, CANCELLED, OK, FAILED = range(5)
+_RAW: Final = frozenset({Pickled, Stored, Failure})  # what is not loaded before somebody asks for it
 
 _lock = threading.Lock()  # of all tables of the process: what they do with it takes microseconds
 
@@ -251,7 +252,7 @@ class CallTable:
     def outcome(self, call: int) -> tuple[int, Any]:
         """State and value of a settled call; unpickles it the first time, in the caller's thread."""
         state, value = self.states[call], self.values[call]
-        if not self.loaded[call] and isinstance(value, Pickled | Stored | Failure):
+        if type(value) in _RAW and not self.loaded[call]:
             try:
                 value = self._load(call, value)
             except BaseException as error:  # unpickling runs the user's code
@@ -266,6 +267,9 @@ class CallTable:
 
     def result(self, call: int) -> Any:
         """The value of a settled call, or raises its exception."""
+        value = self.values[call]
+        if self.states[call] == OK and type(value) not in _RAW:
+            return value
         state, value = self.outcome(call)
         if state == CANCELLED:
             raise concurrent.futures.CancelledError

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from wren.errors import BackendError, CallCancelled, CallTimeout
+from wren.local import policy
 from wren.local.batches import Batch, Task, Worker, batch_frame, job_frame
 from wren.local.loop import Loop
 from wren.local.process import Results, WorkerProcess
@@ -26,14 +27,7 @@ from wren.spi import Invocation, Report
 from wren.wire import Buffer
 from wren.worker import stream
 
-BATCH_SECONDS: Final = 0.010  # how long a batch should take
-BATCH_CALLS: Final = 2_048  # at most: all their claims must fit in a pipe
-BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
-OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
-SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
-PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
 STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
-START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 
 class Pool:
@@ -85,7 +79,7 @@ class Pool:
 
     def timeout(self) -> float | None:
         """Seconds until a call has run too long, or an idle worker has waited long enough."""
-        due = [at for worker in self._workers if (at := _deadline(worker)) is not None]
+        due = [at for worker in self._workers if (at := policy.deadline(worker)) is not None]
         if self._steal_at is not None:
             due.append(self._steal_at)
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -124,41 +118,20 @@ class Pool:
             worker = self._free_worker()
             if worker is None:
                 break
-            self._assign(worker, task, task.take(self._batch_size(task)))
+            self._assign(worker, task, task.take(policy.batch_size(task, self.size)))
             self._queue.rotate(-1)  # no job waits for the end of another
-        if self._queue or not self._unbalanced():
+        if self._queue or not policy.unbalanced(self._workers):
             self._steal_at = None
         elif self._steal_at is None:
-            self._steal_at = time.monotonic() + PATIENCE
-
-    def _unbalanced(self) -> bool:
-        """Whether a worker is idle while another has calls besides the one that it runs."""
-        idle = any(worker.free and worker.process.ready for worker in self._workers)
-        return idle and any(worker.outstanding() > worker.process.ready for worker in self._workers)
+            self._steal_at = time.monotonic() + policy.PATIENCE
 
     def _free_worker(self) -> Worker | None:
-        """One that has nothing, else one that will soon have done what it has; starts another where all have some.
-
-        One that is starting is given calls only while none is ready: a start takes longer than many calls do.
-        """
-        ready = [worker for worker in self._workers if worker.process.ready and not worker.ending]
-        for worker in ready or self._workers:
-            if worker.free:
-                return worker
-        if len(self._workers) < self.size and all(worker.process.ready for worker in self._workers if ready):
+        """One that can be given calls; starts another where all have some and there may be more."""
+        worker = policy.free(self._workers)
+        if worker is None and policy.may_start(self._workers, self.size):
             started = self._start_worker()
-            if not ready:
-                return started
-        short = [w for w in ready if len(w.batches) == 1 and (w.batches[0].task.seconds or SHORT) < SHORT]
-        return min(short, key=Worker.outstanding, default=None)
-
-    def _batch_size(self, task: Task) -> int:
-        if task.seconds is None:
-            return 1
-        share = -(-task.count() // (2 * self.size))
-        affordable = int(BATCH_SECONDS / (task.seconds + OVERHEAD))
-        fitting = BATCH_BYTES // max(1, task.invocation.arguments.mean_size)
-        return max(1, min(share, affordable, fitting, BATCH_CALLS))
+            return started if policy.all_starting(self._workers) else policy.soon_free(self._workers)
+        return worker or policy.soon_free(self._workers)
 
     def _assign(self, worker: Worker, task: Task, calls: Sequence[int]) -> None:
         buffers: list[Buffer] = []
@@ -308,10 +281,10 @@ class Pool:
 
     def _expire(self, worker: Worker, now: float) -> None:
         """Kill the worker if its call, or its start, has taken too long."""
-        if not _late(worker, now):
+        if not policy.late(worker, now):
             return
         self._settle_down(worker)
-        if not _late(worker, now):
+        if not policy.late(worker, now):
             return
         running = worker.running()
         if running is None or not worker.process.ready:
@@ -362,21 +335,6 @@ class Pool:
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         self._failed_starts += code >= 0
-        if self._failed_starts >= STARTS or now - self._failing_since > START_SECONDS:
+        if self._failed_starts >= STARTS or now - self._failing_since > policy.START_SECONDS:
             self._failed_starts, self._failing_since = 0, None
             self.broken(BackendError(f"local workers do not start: {ending(code, output)}"))
-
-
-def _late(worker: Worker, now: float) -> bool:
-    at = _deadline(worker)
-    return at is not None and now >= at
-
-
-def _deadline(worker: Worker) -> float | None:
-    """When its call will have run too long, or its start (`time.monotonic`)."""
-    if not worker.process.ready and not worker.ending:
-        return worker.process.started + START_SECONDS
-    running = worker.running()
-    if running is None or running[0].invocation.timeout is None or worker.ending:
-        return None
-    return (worker.process.began or time.monotonic()) + running[0].invocation.timeout

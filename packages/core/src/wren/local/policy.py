@@ -1,0 +1,81 @@
+"""What the pool decides: which worker gets calls, how many at once, and what is late.  Only looks, changes nothing."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from wren.local.batches import Task, Worker
+
+BATCH_SECONDS: Final = 0.010  # how long a batch should take
+BATCH_CALLS: Final = 2_048  # at most: all their claims must fit in a pipe
+BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
+OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
+SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
+PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
+START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
+
+
+def free(workers: Sequence[Worker]) -> Worker | None:
+    """One that has nothing.
+
+    One that is starting counts only while none is ready: a start takes longer than many calls do.
+    """
+    ready = [worker for worker in workers if worker.process.ready and not worker.ending]
+    return next((worker for worker in ready or workers if worker.free), None)
+
+
+def soon_free(workers: Sequence[Worker]) -> Worker | None:
+    """One that will soon have done what it has, and should not have to wait for more."""
+    short = [
+        worker
+        for worker in workers
+        if worker.process.ready
+        and not worker.ending
+        and len(worker.batches) == 1
+        and (worker.batches[0].task.seconds or SHORT) < SHORT
+    ]
+    return min(short, key=Worker.outstanding, default=None)
+
+
+def all_starting(workers: Sequence[Worker]) -> bool:
+    """Whether none is ready."""
+    return not any(worker.process.ready and not worker.ending for worker in workers)
+
+
+def may_start(workers: Sequence[Worker], size: int) -> bool:
+    """Whether another may be started: one after the other once there are some that can do calls meanwhile."""
+    return len(workers) < size and (all_starting(workers) or all(worker.process.ready for worker in workers))
+
+
+def unbalanced(workers: Sequence[Worker]) -> bool:
+    """Whether one is idle while another has calls besides the one that it runs."""
+    idle = any(worker.free and worker.process.ready for worker in workers)
+    return idle and any(worker.outstanding() > worker.process.ready for worker in workers)
+
+
+def batch_size(task: Task, size: int) -> int:
+    """How many of a task's calls one of `size` workers should get: one at first, later as many as take 10 ms."""
+    if task.seconds is None:
+        return 1
+    share = -(-task.count() // (2 * size))
+    affordable = int(BATCH_SECONDS / (task.seconds + OVERHEAD))
+    fitting = BATCH_BYTES // max(1, task.invocation.arguments.mean_size)
+    return max(1, min(share, affordable, fitting, BATCH_CALLS))
+
+
+def deadline(worker: Worker) -> float | None:
+    """When its call will have run too long, or its start (`time.monotonic`); None if it may go on."""
+    if worker.ending:
+        return None
+    if not worker.process.ready:
+        return worker.process.started + START_SECONDS
+    running = worker.running()
+    if running is None or running[0].invocation.timeout is None:
+        return None
+    return (worker.process.began or time.monotonic()) + running[0].invocation.timeout
+
+
+def late(worker: Worker, now: float) -> bool:
+    """Whether its deadline has passed."""
+    at = deadline(worker)
+    return at is not None and now >= at
