@@ -49,8 +49,8 @@ def bind(
     `extra` goes to all calls: a sequence behind the positional arguments, a mapping as keywords.  Neither it nor the
     elements are changed.  Raises BindingError, which names the element and what is missing or too much.
     """
-    elements = _materialise(iterdata)
     target = _target(function)
+    elements = _materialise(iterdata)
     extra_args, extra_kwargs = _split_extra(extra)
     if not extra_args and not extra_kwargs and not target.inject and (bound := _bind_together(target, elements)):
         return bound
@@ -87,7 +87,7 @@ def describe_function(function: Callable[..., Any]) -> str:
 def _materialise(iterdata: Iterable[Any]) -> list[Any]:
     if isinstance(iterdata, str | bytes | bytearray | Mapping):
         raise BindingError(
-            f"iterdata is a {type(iterdata).__name__}, which would be one call or one for each part of it: "
+            f"iterdata is of type {type(iterdata).__name__}, which would be one call or one for each part of it: "
             "for one call put it in a list, [data]"
         )
     try:
@@ -95,8 +95,9 @@ def _materialise(iterdata: Iterable[Any]) -> list[Any]:
     except TypeError as error:
         if isinstance(iterdata, Iterable):
             raise
+        kind = type(iterdata).__name__  # type: ignore[unreachable]  # the type checker believes the annotation
         raise BindingError(
-            f"iterdata is a {type(iterdata).__name__}, which is not iterable: put it in a list"
+            f"iterdata is of type {kind}, which is not iterable: for one call put it in a list"
         ) from error
 
 
@@ -107,7 +108,7 @@ def _split_extra(extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), dict(extra)
     if isinstance(extra, list | tuple):
         return tuple(extra), {}
-    raise BindingError(f"extra_params is a {type(extra).__name__}: give a list, a tuple or a dict")
+    raise BindingError(f"extra_params is of type {type(extra).__name__}: give a list, a tuple or a dict")
 
 
 class _Target(NamedTuple):
@@ -141,7 +142,7 @@ class _Target(NamedTuple):
         try:
             return self.spread((*args, *extra), {**keywords, **kwargs})
         except TypeError as error:
-            raise BindingError(self._misfit(index, str(error))) from error
+            raise BindingError(self._misfit(element, index, str(error))) from error
 
     def spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """The arguments as the worker must pass them; TypeError when they do not bind.
@@ -158,15 +159,15 @@ class _Target(NamedTuple):
             raise TypeError("what is filled in cannot stand before *args")
         return bound.args, {**bound.kwargs, **named, **{key: kwargs[key] for key in self.inject if key in kwargs}}
 
-    def check(self, args: Sequence[Any], index: int) -> None:
-        """Raise BindingError unless a call with these positional arguments would bind."""
-        try:
-            self.spread(tuple(args), {})
-        except TypeError as error:
-            raise BindingError(self._misfit(index, str(error))) from error
-
-    def _misfit(self, index: int, reason: str) -> str:
-        return f"element {index} of iterdata does not fit {self.name}{self.text}: {reason}"
+    def _misfit(self, element: Any, index: int, reason: str) -> str:
+        """Which element does not fit, why, and what to do about it."""
+        cure = ""
+        if isinstance(element, tuple) and "too many" in reason:
+            cure = "; a tuple is spread over the parameters: wrap it, (element,), to pass it as one"
+        elif not isinstance(element, list | dict) and self._takes_several():
+            cure = "; give a tuple for each call, or extra_params for what all calls get"
+        shown = reprlib.repr(element)
+        return f"element {index} of iterdata, {shown}, does not fit {self.name}{self.text}: {reason}{cure}"
 
     def _takes_several(self) -> bool:
         if self.signature is None:
@@ -185,7 +186,7 @@ class _Target(NamedTuple):
             return True
         if len(self.signature.parameters) == 1 and not extra and not keywords:
             return False
-        raise BindingError(self._misfit(index, self._mismatch({**keywords, **element}, len(extra))))
+        raise BindingError(self._misfit(element, index, self._mismatch({**keywords, **element}, len(extra))))
 
     def _binds(self, args: Iterable[Any], kwargs: Mapping[Any, Any]) -> bool:
         assert self.signature is not None
@@ -232,7 +233,15 @@ def _with_guess(name: str, known: Iterable[str]) -> str:
 
 def _target(function: Callable[..., Any]) -> _Target:
     if not callable(function):
-        raise BindingError(f"the function is a {type(function).__name__}, which cannot be called")
+        kind = type(function).__name__  # type: ignore[unreachable]  # the type checker believes the annotation
+        raise BindingError(
+            f"the function is of type {kind}, which cannot be called: the function comes first, then data"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise BindingError(
+            f"{describe_function(function)} is an async function, which a call would not run: "
+            "map a function that runs it with asyncio.run"
+        )
     name = describe_function(function)
     try:
         signature = inspect.signature(function)
@@ -273,10 +282,10 @@ def _bind_together(target: _Target, elements: list[Any]) -> Bound | None:
     if kinds == {tuple}:
         if len(set(map(len, elements))) != 1:
             return None
-        target.check(elements[0], 0)
+        target.arguments(elements[0], (), {}, 0)
         return Bound(elements, None)
     if any(issubclass(kind, tuple | list | dict) for kind in kinds):
         return None
     if elements:
-        target.check(elements[:1], 0)
+        target.arguments(elements[0], (), {}, 0)
     return Bound(list(zip(elements, strict=True)), None)

@@ -8,7 +8,7 @@ plugin's entry point and becomes that plugin's typed options.
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import NoneType
@@ -61,6 +61,15 @@ class Config:
                 values = {key: Value(value, source) for key, value in section.items()}
                 sections[name] = {**sections.get(name, {}), **values}
         return cls(sections)
+
+    def check_sections(self, known: Iterable[str]) -> None:
+        """ConfigError for a section that is none of these, but nearly; other ones are of plugins that are not here."""
+        names = set(known)
+        for name, values in self.sections.items():
+            near = difflib.get_close_matches(name, names, 1, cutoff=0.75) if name not in names else []
+            if near and values:
+                source = next(iter(values.values())).source
+                raise ConfigError(f"unknown section [{name}] in {source}; did you mean [{near[0]}]?")
 
     @property
     def wren(self) -> WrenOptions:

@@ -63,6 +63,8 @@ class Engine:
     """The running part of one executor.  Thread-safe."""
 
     def __init__(self, config: Config, *, backend: str | None, storage: str | None, workers: int | None) -> None:
+        if config.sections:
+            config.check_sections(["wren", *(info.name for kind in plugins.KINDS for info in plugins.installed(kind))])
         options = config.wren
         backend, storage = backend or options.backend or "localhost", storage or options.storage or "localhost"
         workers = options.workers if workers is None else workers

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from wren import binding, callbacks, reducers
 from wren.config import Config
@@ -149,6 +149,9 @@ class FunctionExecutor:
         WaitTimeout when `timeout` seconds are over; the calls go on.
         """
         return self._results.get(fs, throw_except, timeout)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an executor cannot be pickled: make one where it is needed")
 
     def __enter__(self) -> Self:
         return self

@@ -32,8 +32,11 @@ class CallOptions:
         """Checked options; values of `extra_env` become str, None stays and unsets."""
         if timeout == math.inf:
             timeout = None
-        if timeout is not None and not timeout > 0:  # nor is NaN
-            raise BindingError(f"timeout is {timeout} s: give a number of seconds above 0, or None for no limit")
+        given: object = timeout
+        if timeout is not None and not (isinstance(given, int | float) and given > 0):  # nor is NaN
+            raise BindingError(f"timeout is {timeout!r}: give a number of seconds above 0, or None for no limit")
+        if not isinstance(retries, int):
+            raise BindingError(f"retries is {retries!r}: give how often a lost call may run again, 0 or more")
         if retries < 0:
             raise BindingError(f"retries is {retries}: give how often a lost call may run again, 0 or more")
         env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}

@@ -4,6 +4,7 @@ Each is loaded in a plugin manager of its own: in a shared one a `firstresult` h
 plugin came last, and a neighbour whose SDK is missing would break all.  wren's own plugins come in the same way.
 """
 
+import difflib
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -112,5 +113,11 @@ def _find(kind: Kind, name: str) -> EntryPoint:
         return next(iter(points.values()))
     names = sorted({info.name for info in installed(kind)})
     package = _PACKAGES.get((kind, name))
-    cure = f"pip install {package}" if package else "is its package installed in this environment?"
+    near = difflib.get_close_matches(name.lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
+    if package:
+        cure = f"pip install {package}"
+    elif near:
+        cure = f"did you mean {near[0]!r}?"
+    else:
+        cure = "is its package installed in this environment?"
     raise PluginNotFound(f"no {_NOUNS[kind]} {name!r}; {cure} (installed: {', '.join(names) or 'none'})")

@@ -196,7 +196,7 @@ def _failed_call(failure: Failure) -> CallError | SerializationError | StorageEr
     said = f"{failure.message} ({failure.name})"
     match failure.kind:
         case "exit":
-            return WorkerLost(f"the function ended by {failure.name}: {failure.message}")
+            return WorkerLost(f"the function ended by {failure.name}{failure.message and ': '}{failure.message}")
         case "result":
             return SerializationError(said)
         case "storage":

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from wren.binding import Bound
 from wren.config import Config
@@ -81,6 +81,9 @@ class Executor(concurrent.futures.Executor):
         if wait:
             self._engine.wait()
             self._engine.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an executor cannot be pickled: make one where it is needed")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

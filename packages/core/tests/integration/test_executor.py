@@ -454,3 +454,34 @@ def test_a_misspelt_option_is_an_error_with_the_nearest_name() -> None:
 def test_an_unknown_return_when_is_an_error(executor: wren.FunctionExecutor) -> None:
     with pytest.raises(BindingError, match="return_when is 'SOON'"):
         executor.wait(return_when="SOON")
+
+
+def test_a_misspelt_section_is_an_error_with_the_nearest_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown section \[localhots\] in the argument config; did you mean \[localhost\]"
+    ):
+        wren.local_executor({"localhots": {"workers": 1}})
+    wren.local_executor({"somebody-elses": {"workers": 1}})
+
+
+@pytest.mark.parametrize("level", ["chatty", 1.5])
+def test_an_unknown_log_level_is_an_error(level: Any) -> None:
+    with pytest.raises(ConfigError, match="log_level is"):
+        wren.local_executor(log_level=level)
+
+
+@pytest.mark.parametrize("fs", [3, [3]])
+def test_what_is_no_future_is_an_error(executor: wren.FunctionExecutor, fs: Any) -> None:
+    with pytest.raises(BindingError, match="fs has an object of type int"):
+        executor.get_result(fs)
+
+
+def test_an_executor_as_an_argument_is_an_error_that_says_what_to_do(executor: wren.FunctionExecutor) -> None:
+    with pytest.raises(SerializationError, match="make one where it is needed"):
+        executor.map(add_one, [executor])
+
+
+def test_an_exception_says_which_call_it_comes_from(executor: wren.FunctionExecutor) -> None:
+    futures = executor.map(fail_at, [(1, 0), (1, 1)])
+    error = futures[1].exception(20)
+    assert getattr(error, "__notes__", []) == [f"wren: this was call 1 of job {executor.executor_id}/M000"]

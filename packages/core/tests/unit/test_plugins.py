@@ -135,7 +135,13 @@ def test_what_to_install_is_known_for_each_of_wrens_packages(
 
 def test_a_name_that_nobody_knows_is_answered_with_the_installed_ones(install: Install) -> None:
     install("wren-shelf", "[wren.storage]\nshelf = wren_shelf\n", wren_shelf=STORAGE)
-    with pytest.raises(PluginNotFound, match=r"^no storage 'shlef'; is its package installed.*\(.*shelf.*\)$"):
+    with pytest.raises(PluginNotFound, match=r"^no storage 'cupboard'; is its package installed.*\(.*shelf.*\)$"):
+        load_storage("cupboard")
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest(install: Install) -> None:
+    install("wren-shelf", "[wren.storage]\nshelf = wren_shelf\n", wren_shelf=STORAGE)
+    with pytest.raises(PluginNotFound, match=r"^no storage 'shlef'; did you mean 'shelf'\?"):
         load_storage("shlef")
 
 
