@@ -36,8 +36,6 @@ logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the
 
 _executors: Final = itertools.count()
 _session: Final = os.urandom(3).hex()
-
-
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
@@ -214,6 +212,7 @@ class Engine:
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
+        self._uuid = os.urandom(16).hex()  # of its own storage keys
         self._invoker = Invoker(self.compute, self._runtime)
         self._tracker = Tracker(self._again, self._invoker.ended)
 

@@ -4,7 +4,8 @@ A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one ov
 calls at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
 `wren.errors` and core decides.
 
-Within a major version these contracts only grow, and only behind `Feature` flags.
+Within a major version these contracts only grow, and only behind `Feature` flags.  All of them are one page: what an
+author of a plugin reads.
 """
 
 import enum

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any, Final
 
 from wren.job import Job
@@ -27,7 +28,8 @@ class Watcher:
 
     def open(self, job: Job) -> None:
         """Watch a job, before anything of it is invoked."""
-        self._monitor.open_job(job.header, len(job.table), self._storage)
+        reporter = self._monitor.open_job(job.header, len(job.table), self._storage)
+        job.header = replace(job.header, reporter=reporter)
         with self._lock:
             self._jobs.add(job.header.job)
             if self._asking:

@@ -2,7 +2,7 @@
 
 Standard library only, for both sides import it.  One set of records, two encodings: JSON (here) for channels that
 carry text, and binary frames (`wren.worker.stream`) for pipes on one machine.  `tests/golden/` holds bytes of this
-version; a change that breaks them is a new version.
+version; a change that breaks them is a new version.  All of it is one page, for whoever writes another side.
 
 Times are seconds since the epoch, sizes are bytes.
 """
