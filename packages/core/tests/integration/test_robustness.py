@@ -20,6 +20,7 @@ import pytest
 
 import wren
 from wren.errors import (
+    BackendError,
     BindingError,
     CallCancelled,
     CallTimeout,
@@ -94,6 +95,29 @@ def test_workers_killed_at_any_moment_cost_only_the_calls_that_ran(tmp_path: Pat
     assert all(future.result() == index for index, future in enumerate(futures) if errors[index] is None)
     ran = log.read_text().split()
     assert len(ran) == len(set(ran))
+
+
+def test_calls_that_were_failed_as_a_whole_do_not_run_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    # Given a pool that breaks while its worker has calls that it has not begun
+    def mark(path: Path) -> None:
+        wait_for(tmp_path / "go")
+        path.touch()
+
+    with wren.local_executor(workers=1) as executor:
+        executor.map(same, range(100))
+        executor.get_result()
+        futures = executor.map(mark, [tmp_path / f"ran-{index}" for index in range(10)])
+        eventually((tmp_path / "go.started").exists)
+        pool_of(1)._loop.do(lambda: pool_of(1).broken(RuntimeError("on purpose")))
+        # When its calls have failed and other ones run, Then
+        for future in futures:
+            with pytest.raises(BackendError, match="on purpose"):
+                future.result(20)
+        (tmp_path / "go").touch()
+        assert executor.call_async(same, 1).result(20) == 1
+    assert not list(tmp_path.glob("ran-*"))
 
 
 def test_many_calls_cancelled_while_the_worker_starts_do_not_wedge_it() -> None:

@@ -227,10 +227,12 @@ class Pool:
             if not taken:
                 continue
             kept = len(batch.calls) - taken
-            batch.task.waiting.appendleft(batch.calls[kept:])
-            batch.calls = batch.calls[:kept]
+            back, batch.calls = batch.calls[kept:], batch.calls[:kept]
             if batch.done == kept:
                 worker.batches.remove(batch)
+            if batch.task.number not in self._tasks:
+                continue  # it was failed as a whole
+            batch.task.waiting.appendleft(back)
             if batch.task not in self._queue:
                 self._queue.appendleft(batch.task)
 
