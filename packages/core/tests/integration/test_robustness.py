@@ -102,8 +102,9 @@ def test_calls_that_were_failed_as_a_whole_do_not_run_later(
 ) -> None:
     # Given a pool that breaks while its worker has calls that it has not begun
     def mark(path: Path) -> None:
-        wait_for(tmp_path / "go")
-        path.touch()
+        if path.name != "ran-0":  # the first is short: the next come as a batch
+            wait_for(tmp_path / "go")
+            path.touch()
 
     with wren.local_executor(workers=1) as executor:
         executor.map(same, range(100))
@@ -112,7 +113,8 @@ def test_calls_that_were_failed_as_a_whole_do_not_run_later(
         eventually((tmp_path / "go.started").exists)
         pool_of(1)._loop.do(lambda: pool_of(1).broken(RuntimeError("on purpose")))
         # When its calls have failed and other ones run, Then
-        for future in futures:
+        assert futures[0].result(20) is None
+        for future in futures[1:]:
             with pytest.raises(BackendError, match="on purpose"):
                 future.result(20)
         (tmp_path / "go").touch()
