@@ -16,7 +16,8 @@ DOCUMENTS = sorted(
 # A block that this comment precedes is a sketch, and says so: <!-- not run: reason -->
 BLOCK = re.compile(r"(<!-- not run: [^>]+ -->\n+)?^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"^ *print\(.*\) +# (.*)$", re.MULTILINE)
-COMMAND = re.compile(r"^\$ (wren .*)$", re.MULTILINE)
+# A reader's environment is `.venv`, a test's is the one that it runs in.
+COMMAND = re.compile(r"^\$ (?:\.venv/bin/)?(wren .*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -51,7 +52,10 @@ def test_programs_print_what_their_comments_say(document: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("document", SESSIONS, ids=named(SESSIONS))
 def test_commands_succeed(document: Path, tmp_path: Path) -> None:
-    for command in COMMAND.findall("\n".join(blocks(document, "console"))):
+    text = "\n".join(blocks(document, "console"))
+    commands = COMMAND.findall(text)
+    assert len(commands) == len(re.findall(r"^\$ ", text, re.MULTILINE)), "only wren's commands are run"
+    for command in commands:
         name, *arguments = command.split()
         run = subprocess.run(
             [Path(sys.executable).with_name(name), *arguments],

@@ -18,6 +18,7 @@ __all__ = ["require_matplotlib", "timeline"]
 
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 JOBS: Final = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999999")
+KINDS: Final = {"A": "call", "M": "map", "R": "reduce"}  # what the letter of a job's id stands for
 FAILURE: Final = "#D55E00"
 INK: Final = "#444444"
 INCHES: Final = (9.6, 5.4)
@@ -81,7 +82,8 @@ def _draw(axes: "Axes", tables: Sequence[CallTable]) -> None:
     for at, (table, bars) in enumerate(zip(tables, ran, strict=True)):
         colour = JOBS[at % len(JOBS)]
         _add(axes, bars, colour, rows, end)
-        legend.append((colour, f"{table.job_id}: {_calls(len(table))}"))
+        kind = KINDS.get(table.job_id[:1], "job")
+        legend.append((colour, f"{kind} {table.job_id}: {_calls(len(table))}"))
     if failed:
         _add(axes, failed, FAILURE, rows, end)
         legend.append((FAILURE, f"failed: {_calls(len(failed))}"))

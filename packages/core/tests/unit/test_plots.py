@@ -78,8 +78,8 @@ def test_title_and_legend_count_calls_of_each_job_and_failures() -> None:
     map_job.fail(2, OSError("never started"), stopped=EPOCH + 0.2)
     assert texts([map_job, table([(1.0, 1.2)], job="R000")]) == [
         "4 calls in 2.50 s",
-        "M000: 3 calls",
-        "R000: 1 call",
+        "map M000: 3 calls",
+        "reduce R000: 1 call",
         "failed: 2 calls",
     ]
 

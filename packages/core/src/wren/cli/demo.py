@@ -118,7 +118,7 @@ def run() -> None:
     from wren.executor import FunctionExecutor
 
     root = Path(sysconfig.get_path("stdlib"))
-    click.echo(f"Counting the names that are used in Python's standard library, {root} ...\n")
+    click.echo(f"Counting the names that are used in the source of Python's standard library:\n{root}\n")
     # Workers elsewhere could not read the files of this machine.
     with FunctionExecutor(backend="localhost", storage_backend="localhost") as executor:
         tables = _count(executor, root)
