@@ -1,15 +1,19 @@
 """Runs what must not run in the thread that settles a future: that thread may not wait for anything.
 
 Two queues, each with a thread: the users' callbacks, which may wait for other futures, and what the engine does next
-(reducers), which those futures may need.
+(reducers, handing calls to backends), which those futures may need; and a clock for what the engine does later.
 """
 
 import atexit
+import contextlib
+import heapq
+import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 _log = logging.getLogger("wren.futures")
@@ -53,12 +57,38 @@ class _Runner:
             del action  # while it waits for the next one the thread keeps nothing alive
 
 
-_users, _engines = _Runner("wren-callbacks"), _Runner("wren-engine")
+class _Clock:
+    """Actions that are due at a time, and the thread that hands them to the engine's then."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()  # those that are due at the same time keep their order
+        self._new: SimpleQueue[tuple[float, int, Callable[[], object]]] = SimpleQueue()
+        self._owned = threading.Lock()
+
+    def put(self, seconds: float, action: Callable[[], object]) -> None:
+        self._new.put((time.monotonic() + seconds, next(self._numbers), action))
+        if not self._owned.locked():
+            threading.Thread(target=self._work, name="wren-clock", daemon=True).start()
+
+    def _work(self) -> None:
+        if not self._owned.acquire(blocking=False):
+            return  # another was started at the same time
+        due: list[tuple[float, int, Callable[[], object]]] = []
+        while True:
+            left = due[0][0] - time.monotonic() if due else None
+            if left is not None and left <= 0:
+                later(heapq.heappop(due)[2])
+                continue
+            with contextlib.suppress(Empty):
+                heapq.heappush(due, self._new.get(timeout=left))
+
+
+_users, _engines, _clock = _Runner("wren-callbacks"), _Runner("wren-engine"), _Clock()
 
 
 def _after_fork() -> None:
-    global _users, _engines  # the threads are not in the child
-    _users, _engines = _Runner("wren-callbacks"), _Runner("wren-engine")
+    global _users, _engines, _clock  # the threads are not in the child
+    _users, _engines, _clock = _Runner("wren-callbacks"), _Runner("wren-engine"), _Clock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -112,3 +142,8 @@ def own_thread() -> None:
 def later(action: Callable[[], object]) -> None:
     """Do something soon, in the engine's thread."""
     _engines.put(action)
+
+
+def after(seconds: float, action: Callable[[], object]) -> None:
+    """Do something in the engine's thread, `seconds` from now."""
+    _clock.put(seconds, action)

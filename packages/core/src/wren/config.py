@@ -30,6 +30,7 @@ class WrenOptions:
     workers: int | None = None  # most calls in flight
     retries: int = 0
     log_level: str | None = None  # of the logger `wren`
+    start_timeout: float = 300.0  # seconds for which a call that was not delivered is handed over again
 
 
 class Value(NamedTuple):

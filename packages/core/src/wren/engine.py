@@ -14,6 +14,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from wren import callbacks, plugins
@@ -76,9 +77,9 @@ class Engine:
         self.id = f"{_session}-{next(_executors)}"
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
-        self._runtime = Runtime(workers=workers)
-        self._invoker = Invoker(self.compute, self._runtime)
-        self._tracker = Tracker(self._again, self._invoker.ended)
+        self._runtime, self._start_timeout = Runtime(workers=workers), options.start_timeout
+        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
+        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
         self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)
         _engines.add(self)
 
@@ -135,10 +136,7 @@ class Engine:
         return Job(header, chunks, arguments, table, options)
 
     def launch(self, job: Job, *expected: Job) -> None:
-        """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before.
-
-        When it raises, nothing waits for any of them.
-        """
+        """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before."""
         jobs = (job, *expected)
         try:
             for each in jobs:
@@ -150,12 +148,16 @@ class Engine:
             if self._watcher is not None:
                 self._watcher.open(job)
             self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
-        except BaseException:
-            for each in jobs:
-                self._tracker.forget(each.header.job)
-            if self._watcher is not None:
-                self._watcher.close(job)
+        except BaseException as error:
+            callbacks.later(partial(self._abandon, jobs, error))
             raise
+
+    def _abandon(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """Nobody has the futures of these jobs, and nothing may wait for them."""
+        for job in jobs:
+            self._cancel(job.table, range(len(job.table)))
+            for call in range(len(job.table)):
+                job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
 
     def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         self._invoker.invoke(job, calls, attempt, self._tracker)
@@ -213,8 +215,8 @@ class Engine:
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
         self._uuid = os.urandom(16).hex()  # of its own storage keys
-        self._invoker = Invoker(self.compute, self._runtime)
-        self._tracker = Tracker(self._again, self._invoker.ended)
+        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
+        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
 
     def close(self) -> None:
         """Let go of the plugins' connections.  Idempotent; what runs goes on."""

@@ -1,35 +1,47 @@
-"""Hands the calls of jobs to the backend: how many at once, and in which portions."""
+"""Hands the calls of jobs to the backend: how many at once, in which portions, and what is handed over again.
 
+What the platform certainly did not take is handed over again and is no new attempt: with growing delays when it was
+busy or could not be reached, at once and with a new deployment, but once only, when it did not know the deployment.
+"""
+
+import dataclasses
+import random
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from wren.errors import BackendError
+from wren import callbacks
+from wren.errors import BackendError, NotDeployed, Throttled, Unavailable
 from wren.job import Job
 from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, escaped
 
 __all__ = ["Invoker"]
+
+FIRST_DELAY: Final = 0.1  # seconds before what was not delivered is handed over again; doubled each time
+LONGEST_DELAY: Final = 20.0
+WINDOW: Final = 1_000  # activations in flight where neither the caller nor the backend has a limit
 
 
 class Invoker:
     """The way to one deployment.
 
     A backend that queues by itself gets a job's calls at once.  To any other each call goes on its own, no more of them
-    in flight than the executor's `workers` and the backend's limit allow.
+    in flight than the executor's `workers` and the backend's limit allow; and in the engine's thread, where no
+    KeyboardInterrupt comes between taking a call and handing it over.
     """
 
-    def __init__(self, compute: Compute[Any], runtime: Runtime) -> None:
-        self._compute = compute
-        self._runtime = runtime
+    def __init__(self, compute: Compute[Any], runtime: Runtime, start_timeout: float) -> None:
+        self._compute, self._runtime, self._start_timeout = compute, runtime, start_timeout
         self._lock = threading.Lock()  # of the fields below; never held while the backend is called
+        self._waiting: deque[tuple[Invocation, Report]] = deque()
+        self._delayed: dict[Invocation, Report] = {}
+        self._in_flight: set[tuple[str, int]] = set()  # job and call
+        known = [number for number in (runtime.workers, compute.limits.concurrency) if number is not None]
+        self._window = min(known, default=WINDOW)
         self._deploying = threading.Lock()
         self._deployment: Deployment | None = None
-        self._waiting: deque[tuple[Invocation, Report]] = deque()
-        self._in_flight: set[tuple[str, int]] = set()  # job and call
-        self._pumping = False
-        known = [number for number in (runtime.workers, compute.limits.concurrency) if number is not None]
-        self._window = min(known, default=1_000)
 
     @property
     def deployment(self) -> Deployment:
@@ -51,6 +63,42 @@ class Invoker:
         job.invocations.extend(invocations)
         with self._lock:
             self._waiting.extend((invocation, report) for invocation in invocations)
+        callbacks.later(self._pump)
+
+    def deliver_again(self, invocation: Invocation, calls: Sequence[int], error: Exception, report: Report) -> bool:
+        """Hand over again what certainly was not delivered; False if that is of no use any more."""
+        delay = self._delay(invocation, error)
+        if delay is None:
+            return False
+        again = dataclasses.replace(
+            invocation, calls=calls, delivery=invocation.delivery + 1, since=invocation.since or time.monotonic()
+        )
+        with self._lock:
+            self._delayed[again] = report
+        callbacks.after(delay, lambda: self._due(again))
+        return True
+
+    def _delay(self, invocation: Invocation, error: Exception) -> float | None:
+        """Seconds to wait before the next delivery; None if there should be none."""
+        if isinstance(error, NotDeployed) and not invocation.delivery:
+            with self._deploying:
+                self._deployment = None
+            return 0.0
+        if not isinstance(error, Throttled | Unavailable):
+            return None
+        # Apart from each other, so that they do not all come at the same time again.
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(invocation.delivery, 30)) * random.uniform(0.5, 1.0)
+        if isinstance(error, Throttled) and error.delay is not None:
+            delay = max(delay, error.delay)
+        first = invocation.since or time.monotonic()
+        return delay if time.monotonic() + delay < first + self._start_timeout else None
+
+    def _due(self, invocation: Invocation) -> None:
+        with self._lock:
+            report = self._delayed.pop(invocation, None)
+            if report is None:
+                return  # it was withdrawn
+            self._waiting.appendleft((invocation, report))
         self._pump()
 
     def withdraw(self, job: Job, calls: Sequence[int]) -> list[int]:
@@ -62,6 +110,10 @@ class Invoker:
                 if entry[0].header is job.header and wanted.issuperset(entry[0].calls):
                     self._waiting.remove(entry)
                     taken += entry[0].calls
+            for invocation in list(self._delayed):
+                if invocation.header is job.header and wanted.issuperset(invocation.calls):
+                    del self._delayed[invocation]
+                    taken += invocation.calls
         if Feature.WITHDRAW in self._compute.features:
             for invocation in job.invocations:
                 taken += self._compute.withdraw(self.deployment, invocation, calls)
@@ -79,22 +131,19 @@ class Invoker:
             if not self._in_flight:
                 return  # also where the backend queues by itself
             self._in_flight.difference_update((job_id, call) for call in calls)
-        self._pump()
+            more = bool(self._waiting)
+        if more:
+            callbacks.later(self._pump)
 
     def _pump(self) -> None:
-        """Hand over what there is room for.  One thread does so at a time; what another makes room for it sees."""
+        """Hand over what there is room for."""
         while True:
             with self._lock:
-                if self._pumping or not self._waiting or len(self._in_flight) >= self._window:
+                if not self._waiting or len(self._in_flight) >= self._window:
                     return
                 invocation, report = self._waiting.popleft()
                 self._in_flight.update((invocation.header.job, call) for call in invocation.calls)
-                self._pumping = True
-            try:
-                self._submit(invocation, report)
-            finally:
-                with self._lock:
-                    self._pumping = False
+            self._submit(invocation, report)
 
     def _submit(self, invocation: Invocation, report: Report) -> None:
         """Hand over; what the backend raises is what becomes of the calls."""

@@ -139,6 +139,8 @@ class Invocation:
     function: Sequence[wire.Buffer] = field(repr=False)  # the pickled function, in chunks
     attempt: int = 0
     timeout: float | None = None  # seconds each call may run
+    delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
+    since: float = 0.0  # when it was handed over first (`time.monotonic`)
 
     def payload(self) -> bytes:
         """The invocation in wire v1's JSON."""

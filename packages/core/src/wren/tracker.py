@@ -9,7 +9,7 @@ from wren import wire
 from wren.errors import CallLost, StorageError, WorkerLost
 from wren.job import Job
 from wren.serialize import load_failure
-from wren.spi import Invocation, Outcomes, Pickled, Receipt, Storage, Stored
+from wren.spi import Invocation, Outcomes, Pickled, Receipt, Report, Storage, Stored
 from wren.wire import CallStatus, Failure, Header
 
 __all__ = ["Tracker", "load_stored"]
@@ -23,9 +23,13 @@ class Tracker:
     """The `wren.spi.Report` of one engine.  Thread-safe: a job's table has the lock."""
 
     def __init__(
-        self, again: Callable[[Job, Sequence[int], int], None], ended: Callable[[str, Sequence[int]], None]
+        self,
+        again: Callable[[Job, Sequence[int], int], None],
+        deliver_again: Callable[[Invocation, Sequence[int], Exception, Report], bool],
+        ended: Callable[[str, Sequence[int]], None],
     ) -> None:
         self._again = again  # invokes calls of a job once more, as the given attempt
+        self._deliver_again = deliver_again  # hands over again what was not delivered; whether it will
         self._ended = ended  # is told which calls of a job make room for others
         self._jobs: dict[str, Job] = {}
 
@@ -96,6 +100,8 @@ class Tracker:
             return
         _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
         self._ended(job.header.job, calls)
+        if self._deliver_again(invocation, calls, error, self):
+            return
         if isinstance(error, RETRIED) and invocation.attempt < job.options.retries:
             self._again(job, calls, invocation.attempt + 1)
             return

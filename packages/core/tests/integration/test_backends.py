@@ -14,7 +14,7 @@ import pytest
 
 import wren
 from wren import wire
-from wren.errors import BackendError, StorageError, Throttled, Unavailable
+from wren.errors import BackendError, NotDeployed, StorageError, Throttled, Unavailable, Undecided
 from wren.spi import Compute, Deployment, Feature, Invocation, Limits, Receipt, Runtime, RuntimeInfo
 from wren.wire import CallStatus
 from wren.worker import run, stream
@@ -115,6 +115,30 @@ class Refusing(Toy):
         raise self.error
 
 
+class Moody(Toy):
+    """The platform raises what the script says at each delivery of a call, then answers."""
+
+    name: ClassVar[str] = "moody"
+    features: ClassVar[Feature] = Feature.DIRECT
+    script: ClassVar[Mapping[int, Sequence[Exception]]] = {}  # by call
+    deliveries: ClassVar[dict[int, int]] = {}
+    deployed: ClassVar[int] = 0
+
+    def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
+        Moody.deployed += 1
+        return super().deploy(runtime, secrets)
+
+    def invoke(self, deployment: Deployment, invocation: Invocation) -> Sequence[CallStatus]:
+        (call,) = invocation.calls
+        with self._lock:
+            delivery = self.deliveries.get(call, 0)
+            self.deliveries[call] = delivery + 1
+        errors = self.script.get(call, ())
+        if delivery < len(errors):
+            raise errors[delivery]
+        return [self.perform(invocation)[0]]
+
+
 class Hooks:
     """The plugins: an entry point may name any object that has the hook."""
 
@@ -126,7 +150,7 @@ class Hooks:
         return self.kind
 
 
-answering, posting, refusing = Hooks(Answering), Hooks(Posting), Hooks(Refusing)
+answering, posting, refusing, moody = Hooks(Answering), Hooks(Posting), Hooks(Refusing), Hooks(Moody)
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +160,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     metadata = site / "toys-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
-    points = "\n".join(f"{name} = {__name__}:{name}" for name in ("answering", "posting", "refusing"))
+    points = "\n".join(f"{name} = {__name__}:{name}" for name in ("answering", "posting", "refusing", "moody"))
     (metadata / "entry_points.txt").write_text(f"[wren.compute]\n{points}\n")
     monkeypatch.syspath_prepend(str(site))
 
@@ -189,7 +213,7 @@ def test_the_callers_limit_of_calls_in_flight_holds() -> None:
 )
 def test_what_a_backend_raises_fails_its_calls(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Refusing, "error", error)
-    with wren.function_executor(backend="refusing") as executor:
+    with wren.function_executor({"wren": {"start_timeout": 0.5}}, backend="refusing") as executor:
         futures = executor.map(add_one, range(2_000))
         executor.wait(futures, throw_except=False, timeout=60)
         for future in futures:
@@ -222,3 +246,73 @@ def test_a_status_of_another_job_settles_nothing(executor: wren.FunctionExecutor
     assert (first.result(20), second.result(20)) == (2, 3)
     assert first.logs in {"heard", ""}  # by the storage they are not read with the state
     executor.get_result()
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, Sequence[Exception]]], None]:
+    """Says what the moody platform raises at each delivery of a call."""
+
+    def write(errors: Mapping[int, Sequence[Exception]]) -> None:
+        monkeypatch.setattr(Moody, "script", errors)
+        monkeypatch.setattr(Moody, "deliveries", {})
+        monkeypatch.setattr(Moody, "deployed", 0)
+        monkeypatch.setattr("wren.invoker.FIRST_DELAY", 0.01)
+
+    return write
+
+
+Script = Callable[[Mapping[int, Sequence[Exception]]], None]
+
+
+def test_what_was_not_delivered_is_handed_over_again(script: Script) -> None:
+    script({0: [Unavailable("refused")] * 3, 1: [Throttled("busy", 0.02)], 2: []})
+    with wren.function_executor(backend="moody") as executor:
+        executor.map(add_one, range(3))
+        assert executor.get_result(timeout=20) == [1, 2, 3]
+    assert Moody.deliveries == {0: 4, 1: 2, 2: 1}
+
+
+def test_what_a_platform_asks_to_wait_is_waited(script: Script) -> None:
+    script({0: [Throttled("busy", 0.3)]})
+    with wren.function_executor(backend="moody") as executor:
+        start = time.monotonic()
+        assert executor.call_async(add_one, 1).result(20) == 2
+        assert time.monotonic() - start >= 0.3
+
+
+def test_after_the_start_timeout_the_platforms_last_answer_is_the_error(script: Script) -> None:
+    script({0: [Unavailable(f"refused {number}") for number in range(1_000)]})
+    with wren.function_executor({"wren": {"start_timeout": 0.3}}, backend="moody") as executor:
+        future = executor.call_async(add_one, 1)
+        with pytest.raises(Unavailable):
+            future.result(20)
+        assert str(future.exception()) == f"refused {Moody.deliveries[0] - 1}"
+
+
+def test_an_unknown_deployment_is_deployed_again_once(script: Script) -> None:
+    script({0: [NotDeployed("gone")], 1: [NotDeployed("gone"), NotDeployed("gone again")]})
+    with wren.function_executor(backend="moody", workers=1) as executor:
+        first, second = executor.map(add_one, [1, 2])
+        assert first.result(20) == 2
+        with pytest.raises(NotDeployed, match="gone again"):
+            second.result(20)
+    assert Moody.deployed == 3
+
+
+@pytest.mark.parametrize("error", [Undecided("reset"), BackendError("forbidden")])
+def test_what_may_run_or_never_will_is_not_handed_over_again(error: Exception, script: Script) -> None:
+    script({0: [error]})
+    with wren.function_executor(backend="moody") as executor, pytest.raises(BackendError, match=str(error)):
+        executor.call_async(add_one, 1).result(20)
+    assert Moody.deliveries == {0: 1}
+
+
+def test_a_call_that_waits_to_be_handed_over_again_can_be_cancelled(
+    script: Script, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    script({0: [Throttled("busy", 100.0)]})
+    with wren.function_executor(backend="moody") as executor:
+        future = executor.call_async(add_one, 1)
+        eventually(lambda: Moody.deliveries.get(0) == 1)
+        eventually(future.cancel)
+        assert future.cancelled()
