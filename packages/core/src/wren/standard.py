@@ -88,9 +88,10 @@ class Executor(concurrent.futures.Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if interrupted:
             self._engine.end()
-        self.shutdown()
+        self.shutdown(wait=not interrupted)
 
 
 def _results(futures: list[Future[T]], deadline: float | None, timeout: float | None) -> Iterator[T]:

@@ -170,3 +170,16 @@ def test_a_future_says_what_it_is(pool: wren.Executor, tmp_path: Path) -> None:
     assert repr(future).endswith(" done>")
     assert future.exception() is None
     assert not future.cancel()
+
+
+def test_an_interrupt_inside_of_with_ends_what_runs(tmp_path: Path, eventually: Eventually) -> None:
+    def run(path: Path) -> str:
+        path.with_suffix(".started").touch()
+        return wait_for(path)
+
+    with pytest.raises(KeyboardInterrupt), wren.Executor(max_workers=1) as pool:  # noqa: PT012
+        running, queued = pool.submit(run, tmp_path / "never"), pool.submit(run, tmp_path / "never")
+        eventually((tmp_path / "never.started").exists)
+        raise KeyboardInterrupt
+    assert isinstance(running.exception(20), wren.errors.CallCancelled)
+    assert queued.cancelled()
