@@ -38,10 +38,18 @@ class _Runner:
     def started(self) -> bool:
         return self._owned.locked()
 
-    def put(self, action: Callable[[], object]) -> None:
-        self._queue.put(action)
+    def start(self) -> None:
+        """Start the thread, if it is not yet: when a program ends it is too late for that."""
         if not self.started:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def put(self, action: Callable[[], object]) -> None:
+        try:
+            self.start()
+        except RuntimeError:  # the interpreter is about to end: then here
+            action()
+        else:
+            self._queue.put(action)
 
     def _work(self) -> None:
         if not self._owned.acquire(blocking=False):
@@ -96,11 +104,17 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @atexit.register
 def _drain() -> None:
-    """At the interpreter's end: what finalizers have put there is still done, for a few seconds."""
-    if _engines.started:
-        done = threading.Event()
-        _engines.put(done.set)
-        done.wait(LAST_SECONDS)
+    """At the interpreter's end, when the calls have settled: what was put there is still done, for a few seconds."""
+    for runner in (_engines, _users):
+        if runner.started:
+            done = threading.Event()
+            runner.put(done.set)
+            done.wait(LAST_SECONDS)
+
+
+def start(*, users: bool = False) -> None:
+    """Start the engine's thread, or the users' one; before anything that it will be needed for."""
+    (_users if users else _engines).start()
 
 
 def run(callback: Callable[[Any], object], future: Any) -> None:
@@ -116,10 +130,11 @@ def run_now(callback: Callable[[Any], object], future: Any) -> None:
         _log.exception("the callback %r of %r raised", callback, future)
 
 
-def do(action: Callable[[], object]) -> None:
+def do(action: Callable[[], object], held: Callable[[], bool]) -> None:
     """Do something in the engine's thread, where no KeyboardInterrupt can stop it half-way, and wait until it is done.
 
-    In a thread of wren's own, where the garbage collector may have brought somebody here, it is only begun.
+    It is only begun in a thread of wren's own, and where `held` says that the caller has a lock that the action needs:
+    the garbage collector runs finalizers anywhere, and those may come here.
     """
     done = SimpleQueue[None]()
 
@@ -130,7 +145,7 @@ def do(action: Callable[[], object]) -> None:
             done.put(None)
 
     _engines.put(report)
-    if not getattr(_own, "thread", False):
+    if not getattr(_own, "thread", False) and not held():
         done.get()
 
 

@@ -29,7 +29,7 @@ from wren.spi import Arguments, Compute, Feature, Runtime, Storage, Stored
 from wren.table import CallTable
 from wren.tracker import Tracker, load_stored
 from wren.watcher import Watcher
-from wren.wire import Header
+from wren.wire import Header, job_prefix
 
 __all__ = ["Engine"]
 
@@ -51,11 +51,14 @@ os.register_at_fork(after_in_child=_after_fork)
 @atexit.register
 def _at_exit() -> None:
     """A program that ends without waiting has asked for its calls all the same, unless it was interrupted."""
+    interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
+    interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        if interrupted:
             engine.end()
         else:
             engine.wait()
+        engine.clean()
 
 
 class Engine:
@@ -77,16 +80,21 @@ class Engine:
         self.id = f"{_session}-{next(_executors)}"
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
+        self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
         self._runtime, self._start_timeout = Runtime(workers=workers), options.start_timeout
         self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
         self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
-        self._watcher = None if Feature.DIRECT in self.compute.features else self._open_monitor(config)
+        self._config = config
+        self._watcher = self._open_monitor()
+        callbacks.start()
         _engines.add(self)
 
-    def _open_monitor(self, config: Config) -> Watcher:
+    def _open_monitor(self) -> Watcher | None:
         """What brings the statuses that the backend does not bring itself."""
+        if Feature.DIRECT in self.compute.features:
+            return None
         monitor_type = plugins.load_monitor("storage")
-        monitor = monitor_type(config.options("storage", monitor_type.options_type))
+        monitor = monitor_type(self._config.options("storage", monitor_type.options_type))
         return Watcher(monitor, self.storage, self._tracker)
 
     # ---- jobs
@@ -166,7 +174,7 @@ class Engine:
 
     def cancel(self, table: CallTable, calls: Sequence[int]) -> None:
         """Take back those of the calls that have not started, and settle them."""
-        callbacks.do(lambda: self._cancel(table, calls))
+        callbacks.do(lambda: self._cancel(table, calls), lambda: table.held(calls))
 
     def _cancel(self, table: CallTable, calls: Sequence[int]) -> None:
         job = self._tracker.find(table.job_id)
@@ -188,6 +196,26 @@ class Engine:
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
+
+    # ---- what jobs have stored
+
+    def keep(self, job: Job) -> None:
+        """The job stores its results: they are removed once nobody can ask for them any more."""
+        header = job.header
+        self._kept[header.job] = header
+        # The collector runs finalizers anywhere, so that they may only put something into a queue.
+        weakref.finalize(job.table, callbacks.later, partial(self._remove, header.job)).atexit = False
+
+    def _remove(self, job_id: str) -> None:
+        header = self._kept.pop(job_id, None)
+        if header is not None:
+            prefix = job_prefix(header.executor, header.job)
+            self.storage.delete(header.bucket, [info.key for info in self.storage.list(header.bucket, prefix)])
+
+    def clean(self) -> None:
+        """Remove what any job has stored."""
+        for job_id in list(self._kept):
+            self._remove(job_id)
 
     # ---- the end
 
@@ -215,8 +243,10 @@ class Engine:
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
         self._uuid = os.urandom(16).hex()  # of its own storage keys
+        self._kept.clear()  # the parent's to remove
         self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
         self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
+        self._watcher = self._open_monitor()
 
     def close(self) -> None:
         """Let go of the plugins' connections.  Idempotent; what runs goes on."""

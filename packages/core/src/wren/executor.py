@@ -167,12 +167,39 @@ class FunctionExecutor:
 
 
 def function_executor(
-    config: Mapping[str, Any] | None = None, *, backend: str | None = None, **options: Any
+    config: Mapping[str, Any] | None = None,
+    *,
+    backend: str | None = None,
+    storage_backend: str | None = None,
+    workers: int | None = None,
+    retries: int | None = None,
+    log_level: str | int | None = None,
 ) -> FunctionExecutor:
     """An executor on the named backend, else on the configuration's."""
-    return FunctionExecutor(config, backend=backend, **options)
+    return FunctionExecutor(
+        config,
+        backend=backend,
+        storage_backend=storage_backend,
+        workers=workers,
+        retries=retries,
+        log_level=log_level,
+    )
 
 
-def local_executor(config: Mapping[str, Any] | None = None, **options: Any) -> FunctionExecutor:
+def local_executor(
+    config: Mapping[str, Any] | None = None,
+    *,
+    storage_backend: str | None = None,
+    workers: int | None = None,
+    retries: int | None = None,
+    log_level: str | int | None = None,
+) -> FunctionExecutor:
     """An executor that runs calls in local processes."""
-    return FunctionExecutor(config, backend="localhost", **options)
+    return FunctionExecutor(
+        config,
+        backend="localhost",
+        storage_backend=storage_backend,
+        workers=workers,
+        retries=retries,
+        log_level=log_level,
+    )

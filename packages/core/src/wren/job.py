@@ -56,6 +56,7 @@ class Job:
     table: CallTable
     options: CallOptions
     attempts: dict[int, int] = field(default_factory=dict)  # which one succeeded, by call, where it is not the first
+    inputs: "Job | None" = None  # of a reducer: its map, whose stored results must stay until it has settled
     launched: bool = False
     then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
     invocations: list[Invocation] = field(default_factory=list)  # all that were made of it

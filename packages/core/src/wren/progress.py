@@ -36,7 +36,12 @@ def _over(tables: Collection[CallTable]) -> bool:
 
 
 def _somebody_looks() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # None in a program without one, or closed
+        return False
 
 
 def _bar() -> Any:

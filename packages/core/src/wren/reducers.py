@@ -5,20 +5,17 @@ is done, and reads the results from the storage rather than through the client, 
 cannot reach the storage, or the caller says so (`reducer_wait_local`), the results do go through the client.
 """
 
-import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from wren import callbacks
 from wren.binding import Bound, reducer_parameter
 from wren.engine import Engine
 from wren.errors import CallCancelled
 from wren.job import CallOptions, Job
 from wren.serialize import GatheredArguments, pickle_arguments
-from wren.spi import Arguments, Feature, Storage
+from wren.spi import Arguments, Feature
 from wren.table import CANCELLED, FAILED, CallTable
-from wren.wire import Gather, Header, job_prefix
+from wren.wire import Gather
 
 __all__ = ["map_reduce"]
 
@@ -48,17 +45,11 @@ def map_reduce(
     )
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
     if stored:
-        # Once nobody can ask for the results any more; a finalizer may only put things into a queue.
-        weakref.finalize(mapping.table, callbacks.later, partial(_remove, engine.storage, header))
+        engine.keep(mapping)
+    reducing.inputs = mapping
     mapping.then = _Reduction(engine, mapping, reducing, inputs, through_client).start
     engine.launch(mapping, reducing)
     return mapping.table, reducing.table
-
-
-def _remove(storage: Storage[Any], header: Header) -> None:
-    """Remove all that a job has stored."""
-    prefix = job_prefix(header.executor, header.job)
-    storage.delete(header.bucket, [info.key for info in storage.list(header.bucket, prefix)])
 
 
 class _Reduction:

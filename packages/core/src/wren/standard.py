@@ -5,12 +5,12 @@ for ProcessPoolExecutor runs unchanged.
 """
 
 import concurrent.futures
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+from wren import callbacks
 from wren.binding import Bound
 from wren.config import Config
 from wren.engine import Engine
@@ -44,7 +44,6 @@ class Executor(concurrent.futures.Executor):
         loaded.set_log_level(None)
         self._engine = Engine(loaded, backend=backend, storage=storage_backend, workers=max_workers)
         self._options = CallOptions.of(None, None, loaded.wren.retries if retries is None else retries)
-        self._lock = threading.Lock()
         self._shut_down = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -65,17 +64,16 @@ class Executor(concurrent.futures.Executor):
         return _results(self._start("M", fn, Bound(list(zip(*iterables, strict=False)), None)), deadline, timeout)
 
     def _start(self, letter: str, fn: Callable[..., Any], bound: Bound) -> list[Future[Any]]:
-        with self._lock:
-            if self._shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            return futures_of(self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options))
+        # Under no lock: what is pickled may submit itself, and so may what the garbage collector finds meanwhile.
+        if self._shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return futures_of(self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; with `wait` until those that there are have ended, with `cancel_futures` drop those
         that have not started.
         """
-        with self._lock:
-            self._shut_down = True
+        self._shut_down = True
         if cancel_futures:
             self._engine.drop()
         if wait:
@@ -103,5 +101,5 @@ def _results(futures: list[Future[T]], deadline: float | None, timeout: float | 
                 raise WaitTimeout(f"{len(futures)} results were not there after {timeout:g} s")
             yield futures.pop().result()
     finally:
-        for future in futures:
-            future.cancel()
+        # The garbage collector may close this in any thread: nothing may be waited for here.
+        callbacks.later(lambda: [future.cancel() for future in futures])

@@ -8,8 +8,8 @@ the order of the futures' ids: those must be locks of their own, and a call must
 that wait for overlapping sets would deadlock; the conditions are made when first asked for.  A thread that holds a
 future's condition may take `_lock`, never the other way round.
 
-`_lock` is a plain lock and not a `threading.Condition`, whose methods are Python code: a KeyboardInterrupt inside of
-one would leave it locked for ever.
+`_lock` is a lock and not a `threading.Condition`, whose methods are Python code: a KeyboardInterrupt inside of one
+would leave it locked for ever.  It is reentrant, for signal handlers and finalizers may come to use a future anywhere.
 """
 
 import concurrent.futures
@@ -34,13 +34,13 @@ Callback: TypeAlias = Callable[[concurrent.futures.Future[Any]], object]
 PENDING, RUNNING, CANCELLED, OK, FAILED = range(5)
 _RAW: Final = frozenset({Pickled, Stored, Failure})  # what is not loaded before somebody asks for it
 
-_lock = threading.Lock()  # of all tables of the process: what they do with it takes microseconds
+_lock = threading.RLock()  # of all tables of the process: what they do with it takes microseconds
 
 
 def _after_fork() -> None:
     """In a forked child the parent's threads are gone, and whatever lock they held would stay locked."""
     global _lock  # noqa: PLW0603 - the one lock of the process, for a new process
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -217,6 +217,12 @@ class CallTable:
         """Settle a call that was taken back before it started."""
         self._finish(call, CANCELLED, None, 0.0, time.time(), "")
 
+    def held(self, calls: Sequence[int]) -> bool:
+        """Whether the current thread has a lock that settling one of the calls needs."""
+        # What threading.Condition asks of its own lock.
+        locks = [_lock, *(watch.condition for call in calls if (watch := self._watches.get(call)) is not None)]
+        return any(lock._is_owned() for lock in locks)  # type: ignore[attr-defined]
+
     def abandon(self, error: Exception) -> None:
         """In a forked child, where no other thread is: fail what the parent's engine will settle in the parent only."""
         self._watches.clear()
@@ -297,6 +303,7 @@ class CallTable:
 
     def add_callback(self, call: int, future: concurrent.futures.Future[Any], callback: Callback) -> None:
         """Have the callback called once the call has settled, or now."""
+        callbacks.start(users=True)
         watch = self.watch(call, future)
         with watch.condition:
             if self.states[call] <= RUNNING:

@@ -235,7 +235,7 @@ def test_an_abandoned_iterator_may_be_collected_in_any_thread(tmp_path: Path) ->
             results = pool.map(same, range(1_000))
             assert next(results) == 0
             loop = [results]
-            loop.append(loop)  # type: ignore[arg-type] # a cycle: the collector finds it, in whatever thread
+            loop.append(loop)  # a cycle: the collector finds it, in whatever thread
             del results, loop
             pool_of(1)._loop.do(gc.collect)
             assert pool.submit(same, number).result(20) == number
@@ -534,3 +534,151 @@ assert len(os.listdir("/proc/self/fd")) <= 8 * workers + 12
 print("ok")
 """
     assert run_python(program).strip() == "ok"
+
+
+def test_a_call_that_forks_still_has_its_timeout() -> None:
+    def fork_and_spin() -> None:
+        if os.fork() == 0:
+            return  # the child comes back through the call
+        os.wait()
+        while True:
+            pass
+
+    with wren.local_executor(workers=1) as executor, pytest.raises(CallTimeout):
+        executor.call_async(fork_and_spin, (), timeout=0.3).result(20)
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("not me")
+
+
+class WordyError(Exception):
+    def __str__(self) -> str:
+        return Text("wordy")
+
+
+def test_an_exception_whose_text_is_of_an_odd_type_arrives(executor: wren.FunctionExecutor) -> None:
+    def fail() -> NoReturn:
+        raise WordyError
+
+    assert isinstance(executor.call_async(fail, ()).exception(20), WordyError)
+
+
+def test_a_descriptor_that_a_call_closed_is_not_taken_by_a_users_file(tmp_path: Path) -> None:
+    def close_by_file() -> None:
+        os.fdopen(1, "wb").close()
+
+    def write(path: Path) -> str:
+        with path.open("w+") as file:
+            print("spoken", flush=True)
+            file.write("written")
+            file.seek(0)
+            return file.read()
+
+    with wren.local_executor(workers=1) as executor:
+        executor.call_async(close_by_file, ()).result(20)
+        future = executor.call_async(write, tmp_path / "file")
+        assert (future.result(20), future.logs) == ("written", "spoken\n")
+
+
+class SubmitsWhenPickled:
+    def __init__(self, pool: wren.Executor) -> None:
+        self.pool = pool
+
+    def __reduce__(self) -> Any:
+        return int, (self.pool.submit(same, 3).result(20),)
+
+
+def test_what_is_pickled_may_submit_itself() -> None:
+    with wren.Executor(max_workers=1) as pool:
+        assert pool.submit(same, SubmitsWhenPickled(pool)).result(20) == 3
+
+
+def test_a_reducer_has_its_inputs_also_when_nobody_else_has(tmp_path: Path) -> None:
+    def slow(results: list[Any]) -> int:
+        time.sleep(0.3)
+        return sum(results)
+
+    def start() -> Any:
+        return wren.local_executor({"localhost": {"path": str(tmp_path)}}, workers=1).map_reduce(same, [1, 2], slow)[-1]
+
+    reducer = start()
+    gc.collect()
+    assert reducer.result(20) == 3
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        (
+            """
+import sys
+sys.stderr = None
+import wren
+print(wren.local_executor(workers=1).map(abs, [-1])[0].result(20))
+""",
+            "1",
+        ),
+        (
+            """
+import wren
+executor = wren.local_executor(workers=1)
+executor.call_async(abs, -1).add_done_callback(lambda future: print("called", future.result(), flush=True))
+""",
+            "called 1",
+        ),
+        (
+            """
+import os, time, wren
+def slow(x): time.sleep(0.3); return x
+def reduce(results): open("reduced", "w").write(str(sum(results)))
+wren.local_executor({"localhost": {"path": "store"}}, workers=2).map_reduce(slow, range(4), reduce)
+import atexit
+atexit.register(lambda: None)
+""",
+            "",
+        ),
+        (
+            """
+import os, warnings, wren
+warnings.simplefilter("ignore", DeprecationWarning)
+executor = wren.local_executor({"localhost": {"path": "store"}}, workers=1)
+futures = executor.map_reduce(bytes, [1 << 20], len)
+futures[-1].result(20)
+child = os.fork()
+if child == 0:
+    raise SystemExit(0)
+os.waitpid(child, 0)
+print(len(futures[0].result(20)))
+""",
+            str(1 << 20),
+        ),
+        (
+            """
+import signal, time, wren
+executor = wren.local_executor(workers=1)
+blocker = executor.call_async(time.sleep, 1)
+futures = executor.map(abs, range(500))
+signal.signal(signal.SIGALRM, lambda *_: futures[-1].cancel())
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for future in futures:
+    future.add_done_callback(lambda future: None)
+signal.setitimer(signal.ITIMER_REAL, 0)
+executor.wait(futures, throw_except=False, timeout=30)
+print(all(future.done() for future in futures))
+""",
+            "True",
+        ),
+    ],
+    ids=["no stderr", "callbacks at the end", "map_reduce at the end", "a child that ends", "a handler that cancels"],
+)
+def test_programs(program: str, printed: str, run_python: Callable[[str], str], tmp_path: Path) -> None:
+    assert run_python(program).strip() == printed
+    stored = [path for path in tmp_path.rglob("*") if path.is_file()]
+    if "reduced" in program:
+        assert [(path.name, path.read_text()) for path in stored] == [("reduced", "6")]
+    else:
+        assert not stored

@@ -7,7 +7,7 @@ from typing import Final
 from wren.local.batches import Task, Worker
 
 BATCH_SECONDS: Final = 0.010  # how long a batch should take
-BATCH_CALLS: Final = 2_048  # at most: all their claims must fit in a pipe
+BATCH_CALLS: Final = 2_048  # at most
 BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
 OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
@@ -53,14 +53,15 @@ def unbalanced(workers: Sequence[Worker]) -> bool:
     return idle and any(worker.outstanding() > worker.process.ready for worker in workers)
 
 
-def batch_size(task: Task, size: int) -> int:
+def batch_size(task: Task, worker: Worker, size: int) -> int:
     """How many of a task's calls one of `size` workers should get: one at first, later as many as take 10 ms."""
     if task.seconds is None:
         return 1
     share = -(-task.count() // (2 * size))
     affordable = int(BATCH_SECONDS / (task.seconds + OVERHEAD))
     fitting = BATCH_BYTES // max(1, task.invocation.arguments.mean_size)
-    return max(1, min(share, affordable, fitting, BATCH_CALLS))
+    claimable = worker.process.claimable // 2  # it may have two batches, and claiming must not wait for room
+    return max(1, min(share, affordable, fitting, claimable, BATCH_CALLS))
 
 
 def deadline(worker: Worker) -> float | None:

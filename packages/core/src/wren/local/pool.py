@@ -118,7 +118,7 @@ class Pool:
             worker = self._free_worker()
             if worker is None:
                 break
-            self._assign(worker, task, task.take(policy.batch_size(task, self.size)))
+            self._assign(worker, task, task.take(policy.batch_size(task, worker, self.size)))
             self._queue.rotate(-1)  # no job waits for the end of another
         if self._queue or not policy.unbalanced(self._workers):
             self._steal_at = None

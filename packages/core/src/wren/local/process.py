@@ -44,7 +44,7 @@ _forking = threading.Lock()
 os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
 
 _BUFFER: Final = 1 << 18  # bytes read at once
-_PIPE: Final = 1 << 20  # bytes that a pipe holds, where the system lets us
+_PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 
 @dataclass(slots=True)
@@ -78,7 +78,9 @@ class WorkerProcess:
             fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
             for fd in (self._tasks, self.results):
                 _enlarge(fd)
+            for fd in (self._tasks, self.results, self._claims):
                 os.set_blocking(fd, False)
+            self.claimable = fcntl.fcntl(claims, fcntl.F_GETPIPE_SZ) // stream.CLAIM.size
             # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
             self._taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             ours.callback(os.close, self._taken_back)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 # os.environ goes through putenv and unsetenv.
 _CHANGING: Final = {
-    os: ("putenv", "unsetenv", "chdir", "fchdir", "close", "closerange", "dup2"),
+    os: ("putenv", "unsetenv", "chdir", "fchdir"),
     signal: ("signal", "alarm", "setitimer"),
 }
 
@@ -52,13 +52,10 @@ class Isolation:
             else:
                 os.environ[name] = value
 
-    def restore(self) -> bool:
-        """Put back what was touched since the last time; whether anything was.
-
-        Descriptors are not put back here, but closing one counts as a touch.
-        """
+    def restore(self) -> None:
+        """Put back what was touched since the last time."""
         if not self._touched:
-            return False
+            return
         for name in os.environ.keys() - self._env.keys():
             del os.environ[name]
         for name, value in self._env.items():
@@ -73,4 +70,3 @@ class Isolation:
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         self._touched = False
-        return True

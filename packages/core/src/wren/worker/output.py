@@ -17,6 +17,8 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        status = os.fstat(fd)
+        self._inode, self._device = status.st_ino, status.st_dev
         self._streams = self._open()
 
     def take(self) -> Sequence[bytes]:
@@ -28,6 +30,8 @@ class Output:
             err.flush()
         except (OSError, ValueError):  # the call closed it, or its descriptor
             self._streams = self._open()
+        if not self._is_standard():  # the call closed the descriptors, and what it opened then has their numbers
+            self._streams = self._open()
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if not size:
             return ()
@@ -35,9 +39,12 @@ class Output:
         os.ftruncate(self._fd, 0)
         return (logs,)
 
-    def reopen(self) -> None:
-        """The call may have closed the descriptors of stdout and stderr."""
-        self._streams = self._open()
+    def _is_standard(self) -> bool:
+        try:
+            found = os.fstat(1)
+        except OSError:
+            return False
+        return found.st_ino == self._inode and found.st_dev == self._device
 
     def _open(self) -> tuple[TextIO, TextIO]:
         """New stdout and stderr; a line that is complete is in the file, also when the process dies."""

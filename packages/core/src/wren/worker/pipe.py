@@ -61,6 +61,7 @@ class PipeShell:
 
     def serve(self) -> None:
         """Run calls until the client is gone."""
+        self._output.take()  # what was printed on the way here is of no call
         stream.write(self._results, stream.frame(stream.READY, number=self._pid))
         claimed = b""
         calls: Calls = iter(())
@@ -76,14 +77,12 @@ class PipeShell:
         PAGE.pack_into(self._page, 0, started)
         tag, chunks = work(*arguments)
         stopped = time.monotonic()
-        PAGE.pack_into(
-            self._page, 0, 0.0
-        )  # before the client can know the result: it may not take this for the next call
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
+        # Before the client can know the result: it may not take this for the next call's time.
+        PAGE.pack_into(self._page, 0, 0.0)
         logs = self._output.take()
-        if self._isolation.restore():
-            self._output.reopen()
+        self._isolation.restore()
         result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
         stream.write(self._results, result)
 

@@ -75,7 +75,7 @@ def failure(error: BaseException, *, kind: str = "exception", message: str = "",
 def str_of(value: object) -> str:
     """str(value), for objects of which nothing may be expected."""
     try:
-        return str(value)
+        return str.__str__(str(value))  # a subclass of str could not be pickled for the other side
     except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it belongs to
         return f"<{type(value).__qualname__} whose str() raises {type(error).__qualname__}>"
 
