@@ -257,8 +257,9 @@ class CallTable:
 
     def outcome(self, call: int) -> tuple[int, Any]:
         """State and value of a settled call; unpickles it the first time, in the caller's thread."""
-        state, value = self.states[call], self.values[call]
-        if type(value) in _RAW and not self.loaded[call]:
+        with _lock:
+            state, value, loaded = self.states[call], self.values[call], self.loaded[call]
+        if type(value) in _RAW and not loaded:
             try:
                 value = self._load(call, value)
             except BaseException as error:  # unpickling runs the user's code

@@ -4,6 +4,7 @@ Each test stands for a way in which an earlier state of the code failed.
 """
 
 import concurrent.futures
+import contextlib
 import gc
 import os
 import pickle
@@ -85,8 +86,9 @@ def test_workers_killed_at_any_moment_cost_only_the_calls_that_ran(tmp_path: Pat
         killed = 0
         while not futures[-1].done() and killed < 25:
             for pid in pool_of(3).worker_ids()[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by the kill before
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
             executor.wait(futures[chance.randrange(6_000)], throw_except=False, timeout=0.02)
         executor.wait(futures, throw_except=False, timeout=60)
     errors = [future.exception(0) for future in futures]
@@ -234,7 +236,7 @@ def test_an_abandoned_iterator_may_be_collected_in_any_thread(tmp_path: Path) ->
         for number in range(20):
             results = pool.map(same, range(1_000))
             assert next(results) == 0
-            loop = [results]
+            loop: list[Any] = [results]
             loop.append(loop)  # a cycle: the collector finds it, in whatever thread
             del results, loop
             pool_of(1)._loop.do(gc.collect)
@@ -294,7 +296,7 @@ def test_what_a_call_does_to_its_process_the_next_does_not_see(how: str) -> None
         if how == "close":
             sys.stdout.close()
         elif how == "replace":
-            sys.stdout = sys.stderr = None  # type: ignore[assignment]
+            sys.stdout = sys.stderr = None
         elif how == "close descriptor":
             os.close(1)
         else:
@@ -340,7 +342,8 @@ def test_a_call_has_one_future_wherever_it_is_handed_out(executor: wren.Function
     done, not_done = executor.wait()
     assert not not_done
     assert all(mine is theirs for mine, theirs in zip(futures, done, strict=True))
-    assert set(concurrent.futures.as_completed(done)) == set(futures)
+    standard: list[concurrent.futures.Future[Any]] = [*done]
+    assert set(concurrent.futures.as_completed(standard)) == set(futures)
     executor.get_result()
 
 

@@ -238,9 +238,9 @@ class Pool:
 
     def _steal(self) -> None:
         """Halve the largest pile of calls that have not begun."""
-        piles = [(worker.process.unclaimed(), worker) for worker in self._workers]
-        most, worker = max(piles, key=lambda pile: pile[0])
-        self._take_back(worker, -(-most // 2))
+        worker = max(self._workers, key=lambda worker: worker.process.unclaimed(), default=None)
+        if worker is not None:
+            self._take_back(worker, -(-worker.process.unclaimed() // 2))
 
     def _withdraw(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
         task = self._find(invocation)
