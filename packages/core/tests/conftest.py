@@ -1,5 +1,6 @@
 """What the tests of wren-core share."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Who started the tests may have had Ctrl-C ignored, as shells do for jobs in the background; and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure is never a matter of luck.  `--hypothesis-profile=default` explores.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
