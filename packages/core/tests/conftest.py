@@ -1,10 +1,11 @@
 """What the tests of wren-core share."""
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hypothesis import settings
@@ -17,14 +18,21 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
-@pytest.fixture
-def run_python(tmp_path: Path) -> Callable[[str], str]:
+class RunPython(Protocol):
     """Runs a program in a Python process of its own, in an empty folder, and returns what it printed."""
 
-    def run(program: str) -> str:
+    def __call__(self, program: str, *, measured: bool = True) -> str:
+        """Not `measured`: without coverage, whose tracer an interrupt may leave with its lock taken."""
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> RunPython:
+    def run(program: str, *, measured: bool = True) -> str:
+        env = {name: value for name, value in os.environ.items() if measured or not name.startswith("COVERAGE_")}
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program],
             cwd=tmp_path,
+            env=env,
             capture_output=True,
             text=True,
             timeout=60,
