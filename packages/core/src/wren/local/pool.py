@@ -7,7 +7,8 @@
 
 Batches adapt: the first has one call, later ones as many as take about 10 ms, never more than a fair share of what is
 left.  What a batch must not cost: a crash is put down to the call that ran, what had not begun goes elsewhere, each
-call has its own timeout, and what is not begun can be taken back.
+call has its own timeout, and what is not begun can be taken back.  It is one room, if a large one, as all of it shares
+the state that the one thread owns; what it decides is in `policy`, what it moves in `batches`.
 """
 
 import itertools
