@@ -158,6 +158,21 @@ def test_a_lost_call_runs_again_when_it_may(executor: wren.FunctionExecutor, tmp
     assert executor.get_result(futures) == [0, 1, 2, 3, 4]
 
 
+def test_a_reducer_reads_the_attempts_that_succeeded(executor: wren.FunctionExecutor, tmp_path: Path) -> None:
+    def second_time_lucky(index: int) -> bytes:
+        marker = tmp_path / str(index)
+        if index % 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return bytes([index]) * (1 << 17)
+
+    futures = executor.map_reduce(
+        second_time_lucky, range(6), lambda results: [(len(result), result[0]) for result in results], retries=1
+    )
+    assert futures[-1].result(20) == [(1 << 17, index) for index in range(6)]
+    assert futures[3].result(20) == bytes([3]) * (1 << 17)  # read back from the storage, the second attempt's
+
+
 @pytest.mark.parametrize("function", [busy, busy_in_c])
 def test_a_call_over_its_timeout_is_killed(executor: wren.FunctionExecutor, function: Callable[[], Any]) -> None:
     future = executor.call_async(function, (), timeout=0.2)
