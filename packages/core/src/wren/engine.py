@@ -82,12 +82,16 @@ class Engine:
         self._numbers = itertools.count()
         self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
         self._runtime, self._start_timeout = Runtime(workers=workers), options.start_timeout
-        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
-        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
         self._config = config
-        self._watcher = self._open_monitor()
+        self._connect()
         callbacks.start()
         _engines.add(self)
+
+    def _connect(self) -> None:
+        """Make the parts that jobs go through: at first, and again in a forked child."""
+        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
+        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
+        self._watcher = self._open_monitor()
 
     def _open_monitor(self) -> Watcher | None:
         """What brings the statuses that the backend does not bring itself."""
@@ -244,9 +248,7 @@ class Engine:
             )
         self._uuid = os.urandom(16).hex()  # of its own storage keys
         self._kept.clear()  # the parent's to remove
-        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
-        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
-        self._watcher = self._open_monitor()
+        self._connect()
 
     def close(self) -> None:
         """Let go of the plugins' connections.  Idempotent; what runs goes on."""

@@ -226,11 +226,10 @@ def main(arguments: Sequence[str]) -> None:
         code = 0
     except EOFError:
         code = 0  # the client is gone
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the process ends below; its last output is what the client is told
         import traceback
 
         traceback.print_exc()
-        raise
     finally:
         sys.stderr.flush()
         os._exit(code)  # threads that calls have left must not hold it up
