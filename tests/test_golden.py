@@ -4,6 +4,8 @@
 
 - `*.json`: payloads and statuses, decoded to the records below and encoded to the same bytes;
 - `sealed.bin` and `keys.json`: a sealed object, and the names of stored ones;
+- `sealed-status.bin`: a message to a monitor;
+- `answer.bin`: what the http shell answers;
 - `frames/<python>/*.bin`: whole frames of a pipe.  The pickles in them were written by that Python, and every other one
   must load them; encoding must give the same bytes around the pickles, not the same pickles.
 
@@ -25,7 +27,7 @@ import pytest
 
 from wren import wire
 from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Payload, Span
-from wren.worker import stream
+from wren.worker import frames, stream
 
 GOLDEN: Final = Path(__file__).parent / "golden" / f"v{wire.VERSION}"
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -59,6 +61,8 @@ FULL: Final = Header(
     timeout=1.5,
     persist=True,
     gathered=True,
+    inline=65536,
+    heartbeat=5.0,
 )
 
 PAYLOADS: Final = {
@@ -66,13 +70,18 @@ PAYLOADS: Final = {
     "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
     "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, replace(GATHER, attempts={}, parameter=None))]),
     "payload-empty": Payload(MINIMAL, 0, []),
+    "payload-code": Payload(MINIMAL, 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4)),
 }
 STATUSES: Final = {
-    "status-inline": CallStatus(EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1", KEY),
-    "status-span": CallStatus(EXECUTOR, "M000", 7, 0, "ok", 1e9, 1e9 + 0.25, SPAN),
+    "status-inline": CallStatus(EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1"),
     "status-failure": CallStatus(EXECUTOR, "M000", 7, 0, "err", 1e9, 1e9 + 0.25, None, FAILURE),
     "status-minimal": CallStatus(EXECUTOR, "M000", 0, 0, "err", 0.0, 0.0),
 }
+ANSWER: Final = [
+    (frames.ACCEPTED, b'{"worker":"w1"}'),
+    (frames.HEARTBEAT, b""),
+    (frames.STATUS, wire.encode_status(STATUSES["status-inline"])),
+]
 SEALED: Final = (KEY, EXECUTOR, "M000", 7, 1, "ok")
 KEYS: Final = {
     "job": wire.job_prefix(EXECUTOR, "M000"),
@@ -109,7 +118,7 @@ FRAMES: Final = {
         tag=2,
         number=2**32 - 1,
     ),
-    "batch-gather": Frame(stream.BATCH, stream.Batch(0, [0], gather=[GATHER]), tag=3, number=3),
+    "batch-gather": Frame(stream.BATCH, stream.Batch(0, [0], stored=[GATHER]), tag=3, number=3),
     "ready": Frame(stream.READY, number=4711),
     "result-plain": Frame(stream.RESULT, 42, b"", stream.PLAIN, 7, 100.25, 101.5),
     "result-pickled": Frame(stream.RESULT, [1, "two"], b"caf\xc3\xa9\n", stream.PICKLED, 8, 100.25, 101.5),
@@ -164,6 +173,19 @@ def test_sealed_objects_have_the_golden_bytes() -> None:
     assert b"".join(wire.seal(*SEALED, [PICKLE])) == golden
 
 
+def test_sealed_statuses_have_the_golden_bytes() -> None:
+    golden = (GOLDEN / "sealed-status.bin").read_bytes()
+    status = STATUSES["status-failure"]
+    assert wire.read_sealed(golden) == status
+    assert wire.seal_status(KEY, status) == golden
+
+
+def test_answers_have_the_golden_bytes() -> None:
+    golden = (GOLDEN / "answer.bin").read_bytes()
+    assert list(frames.FrameReader().feed(golden)) == ANSWER
+    assert b"".join(frames.frame(*each) for each in ANSWER) == golden
+
+
 def test_stored_objects_have_the_golden_names() -> None:
     assert json.loads((GOLDEN / "keys.json").read_bytes()) == KEYS
 
@@ -211,7 +233,8 @@ def test_golden_arguments_are_loaded() -> None:
 def test_there_is_a_golden_file_for_every_record_and_no_other() -> None:
     written = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file()}
     pythons = sorted(folder.name for folder in (GOLDEN / "frames").iterdir())
-    expected = {f"{name}.json" for name in (*PAYLOADS, *STATUSES, "keys")} | {"sealed.bin"}
+    expected = {f"{name}.json" for name in (*PAYLOADS, *STATUSES, "keys")}
+    expected |= {"sealed.bin", "sealed-status.bin", "answer.bin"}
     expected |= {f"frames/{python}/{name}.bin" for python in pythons for name in FRAMES}
     assert written == expected
     assert len(pythons) >= 2, "frames of at least two Pythons show that each reads the other's"
@@ -219,17 +242,19 @@ def test_there_is_a_golden_file_for_every_record_and_no_other() -> None:
 
 def write_golden_files() -> None:
     """Write all files but the frames of other Pythons."""
-    frames = GOLDEN / "frames" / PYTHON
-    frames.mkdir(parents=True, exist_ok=True)
+    folder = GOLDEN / "frames" / PYTHON
+    folder.mkdir(parents=True, exist_ok=True)
     for name, payload in PAYLOADS.items():
         (GOLDEN / f"{name}.json").write_bytes(wire.encode(payload))
     for name, status in STATUSES.items():
         (GOLDEN / f"{name}.json").write_bytes(wire.encode_status(status))
     (GOLDEN / "keys.json").write_text(json.dumps(KEYS, indent=2) + "\n", encoding="utf-8")
     (GOLDEN / "sealed.bin").write_bytes(b"".join(wire.seal(*SEALED, [PICKLE])))
+    (GOLDEN / "sealed-status.bin").write_bytes(wire.seal_status(KEY, STATUSES["status-failure"]))
+    (GOLDEN / "answer.bin").write_bytes(b"".join(frames.frame(*each) for each in ANSWER))
     for name, frame in FRAMES.items():
         body = pickle.dumps(frame.body, 5) if frame.body is not None else b""
-        (frames / f"{name}.bin").write_bytes(encoded(frame, body))
+        (folder / f"{name}.bin").write_bytes(encoded(frame, body))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ class WrenOptions:
     workers: int | None = None  # most calls in flight
     retries: int = 0
     log_level: str | None = None  # of the logger `wren`
-    start_timeout: float = 300.0  # seconds for which a call that was not delivered is handed over again
+    start_timeout: float = 300.0  # seconds until a platform must have accepted a call, tries to deliver it included
+    heartbeat: float = 5.0  # seconds between the signs of life of a worker; three that are missed are too many
+    monitor: str | None = (
+        None  # what else brings statuses; None: the backend's own channel, else the storage's listings
+    )
+    sweep: float = 30.0  # seconds between two listings of the storage beside another monitor
+    persist: bool = False  # results are stored, and stay
+    retention: float = 30.0  # days that a stored function is kept after it was last used
 
 
 class Value(NamedTuple):

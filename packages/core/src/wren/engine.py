@@ -12,8 +12,10 @@ import itertools
 import logging
 import os
 import sys
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,13 +23,17 @@ from wren import callbacks, plugins
 from wren.binding import Bound
 from wren.config import Config
 from wren.errors import CallLost, ConfigError
+from wren.examiner import Examiner
+from wren.flights import Flights, Rules
 from wren.futures import futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
+from wren.polling import StorageMonitor, StorageMonitorOptions
 from wren.serialize import pickle_arguments
-from wren.spi import Arguments, Compute, Feature, Runtime, Storage, Stored
+from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Storage, Stored
+from wren.stored import Packer, load_stored
 from wren.table import CallTable
-from wren.tracker import Tracker, load_stored
+from wren.tracker import Tracker
 from wren.watcher import Watcher
 from wren.wire import Header, job_prefix
 
@@ -59,6 +65,7 @@ def _at_exit() -> None:
         else:
             engine.wait()
         engine.clean()
+        engine.close()
 
 
 class Engine:
@@ -81,25 +88,43 @@ class Engine:
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
         self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
-        self._runtime, self._start_timeout = Runtime(workers=workers), options.start_timeout
-        self._config = config
+        self._runtime = Runtime(workers=workers)
+        self._config, self._options = config, options
+        self._persist = options.persist or options.monitor is not None or Feature.DIRECT not in self.compute.features
+        self._packer = Packer(self.storage, self.compute.limits, options.retention)
+        self._opening = threading.Lock()
+        self._closing = False
         self._connect()
         callbacks.start()
         _engines.add(self)
 
     def _connect(self) -> None:
         """Make the parts that jobs go through: at first, and again in a forked child."""
-        self._invoker = Invoker(self.compute, self._runtime, self._start_timeout)
-        self._tracker = Tracker(self._again, self._invoker.deliver_again, self._invoker.ended)
-        self._watcher = self._open_monitor()
+        options, heartbeat = self._options, Feature.HEARTBEAT in self.compute.features
+        self._heartbeat = options.heartbeat if heartbeat else None
+        flights = Flights(Rules(options.start_timeout, self._heartbeat, options.heartbeat))
+        self._tracker = Tracker(flights, self.storage)
+        self._invoker = Invoker(self.compute, self._runtime, self._secrets, flights, self._tracker)
+        self._tracker.sender = self._invoker
+        flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
+        self._watchers = [Watcher(monitor, self.storage, self._tracker) for monitor in self._monitors()]
 
-    def _open_monitor(self) -> Watcher | None:
-        """What brings the statuses that the backend does not bring itself."""
-        if Feature.DIRECT in self.compute.features:
-            return None
-        monitor_type = plugins.load_monitor("storage")
-        monitor = monitor_type(self._config.options("storage", monitor_type.options_type))
-        return Watcher(monitor, self.storage, self._tracker)
+    def _monitors(self) -> Iterator[Monitor[Any]]:
+        """What brings the statuses that the backend does not bring itself: a monitor, and the sweep of the storage."""
+        name = self._options.monitor or ("storage" if Feature.DIRECT not in self.compute.features else None)
+        if name is None:
+            return
+        kind = plugins.load_monitor(name)
+        yield kind(self._config.options(name, kind.options_type))
+        if name != "storage":
+            yield StorageMonitor(StorageMonitorOptions(self._options.sweep))
+
+    def _secrets(self) -> Mapping[str, str]:
+        """What workers need to open the storage and to report."""
+        secrets = dict(self.storage.secrets()) if Feature.WORKER in self.storage.features else {}
+        for watcher in self._watchers:
+            secrets |= watcher.secrets()
+        return secrets
 
     # ---- jobs
 
@@ -130,36 +155,49 @@ class Engine:
 
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.
         """
-        blob, chunks = pickle_blob(function)
-        persist = Feature.DIRECT not in self.compute.features
-        uses_storage = gathered or reads_storage or persist
+        queues = Feature.QUEUE in self.compute.features
+        blob, chunks = pickle_blob(function, hashed=not queues)
+        persist, in_storage = self._persist, gathered or reads_storage or self._persist
+        if not queues:
+            packed = self._packer.pack(self._uuid, job_id, blob, chunks, arguments)
+            blob, arguments = packed.function, packed.arguments
+            in_storage = in_storage or packed.in_storage
+        reachable = in_storage or (not queues and Feature.WORKER in self.storage.features)  # large results go there
         header = make_header(
             self._uuid,
             job_id,
             blob,
             options,
             inject=inject,
-            storage=self.storage.worker() if uses_storage else None,
-            bucket=self.storage.bucket if uses_storage else "",
+            storage=self.storage.worker() if reachable else None,
+            bucket=self.storage.bucket if reachable else "",
             persist=persist,
             gathered=gathered,
+            inline=self._packer.result_inline(gathered or persist) if reachable or not queues else None,
+            heartbeat=self._heartbeat,
         )
         table = CallTable(self.id, job_id, len(arguments), self, header)
-        return Job(header, chunks, arguments, table, options)
+        job = Job(header, chunks, arguments, table, options)
+        job.stores = gathered or persist or in_storage
+        return job
 
     def launch(self, job: Job, *expected: Job) -> None:
         """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before."""
         jobs = (job, *expected)
         try:
-            for each in jobs:
-                self._tracker.add(each)
+            with self._opening:
+                self._closing = False
+                for each in jobs:
+                    self._tracker.add(each)
             job.launched = True
             if not job.table.unfinished:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
                 return
-            if self._watcher is not None:
-                self._watcher.open(job)
-            self._invoker.invoke(job, range(len(job.table)), 0, self._tracker)
+            self._invoker.deploy()  # what is wrong with it is the caller's to know
+            reporters = [watcher.open(job) for watcher in self._watchers]
+            if any(reporters):
+                job.header = replace(job.header, reporter=reporters[0])
+            self._invoker.invoke(job, range(len(job.table)), 0)
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise
@@ -170,9 +208,6 @@ class Engine:
             self._cancel(job.table, range(len(job.table)))
             for call in range(len(job.table)):
                 job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
-
-    def _again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
-        self._invoker.invoke(job, calls, attempt, self._tracker)
 
     # ---- wren.futures.Owner
 
@@ -195,16 +230,20 @@ class Engine:
         job = self._tracker.forget(job_id)
         if job is None:
             return
-        if self._watcher is not None:
-            self._watcher.close(job)
+        for watcher in self._watchers:
+            watcher.close(job)
+        if job.stores and not self._options.persist:
+            self._keep(job)
+        if self._closing and not self._tracker.unfinished():
+            callbacks.later(self._close)
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
 
     # ---- what jobs have stored
 
-    def keep(self, job: Job) -> None:
-        """The job stores its results: they are removed once nobody can ask for them any more."""
+    def _keep(self, job: Job) -> None:
+        """The job has stored something, which is removed once nobody can ask for it any more."""
         header = job.header
         self._kept[header.job] = header
         # The collector runs finalizers anywhere, so that they may only put something into a queue.
@@ -246,13 +285,22 @@ class Engine:
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
+        self._opening = threading.Lock()
         self._uuid = os.urandom(16).hex()  # of its own storage keys
         self._kept.clear()  # the parent's to remove
         self._connect()
 
     def close(self) -> None:
-        """Let go of the plugins' connections.  Idempotent; what runs goes on."""
-        self.compute.close()
-        self.storage.close()
-        if self._watcher is not None:
-            self._watcher.end()
+        """Let go of what the plugins hold, once what runs has ended.  Idempotent."""
+        self._closing = True
+        self._close()
+
+    def _close(self) -> None:
+        with self._opening:
+            if not self._closing or self._tracker.unfinished():
+                return
+            self._invoker.forget()
+            self.compute.close()
+            for watcher in self._watchers:
+                watcher.end()
+            self.storage.close()

@@ -5,7 +5,9 @@ Flat families, one for each question that a caller asks: is my program or config
 (`CallError` and its kin, which futures raise)?  A user's own exception is none of these: it arrives as itself.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError
+from contextlib import contextmanager
 
 from wren.wire import WireMismatch
 
@@ -17,11 +19,13 @@ __all__ = [
     "CallLost",
     "CallTimeout",
     "ConfigError",
+    "MonitorError",
     "NoSuchKey",
     "NotDeployed",
     "OutOfMemory",
     "PluginConflict",
     "PluginError",
+    "PluginFault",
     "PluginNotFound",
     "PreconditionFailed",
     "RemoteError",
@@ -36,6 +40,7 @@ __all__ = [
     "WireMismatch",
     "WorkerLost",
     "WrenError",
+    "storage_errors",
 ]
 
 
@@ -101,7 +106,11 @@ class NotDeployed(BackendError):
     """The platform does not know the deployment (any more)."""
 
 
-# ---- what storages say
+class PluginFault(BackendError):
+    """A backend let a foreign exception escape, which is the `__cause__`: tell the plugin's author."""
+
+
+# ---- what storages and monitors say
 
 
 class StorageError(WrenError):
@@ -117,6 +126,23 @@ class NoSuchKey(StorageError, KeyError):
 
 class PreconditionFailed(StorageError):
     """The object is there already (`if_absent`), or is another one by now (`if_match`)."""
+
+
+@contextmanager
+def storage_errors(storage: str, bucket: str, key: str, *foreign: type[Exception]) -> Iterator[None]:
+    """Turn the errors of files, and `foreign` ones, into those of storages."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NoSuchKey(f"no object {bucket}/{key} in the {storage} storage") from error
+    except FileExistsError as error:
+        raise PreconditionFailed(f"the object {bucket}/{key} exists already") from error
+    except (OSError, *foreign) as error:
+        raise StorageError(f"the {storage} storage cannot use {bucket}/{key}: {error}") from error
+
+
+class MonitorError(WrenError):
+    """A monitor could not do what was asked; statuses are found by the sweep of the storage then."""
 
 
 # ---- how a call can fail, other than by the user's own exception

@@ -9,11 +9,12 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from wren import callbacks
-from wren.errors import BackendError, NotDeployed, Throttled, Unavailable
+from wren.errors import BackendError, NotDeployed, Throttled, Unavailable, WrenError
+from wren.flights import Flight, Flights
 from wren.job import Job
 from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, escaped
 
@@ -21,7 +22,31 @@ __all__ = ["Invoker"]
 
 FIRST_DELAY: Final = 0.1  # seconds before what was not delivered is handed over again; doubled each time
 LONGEST_DELAY: Final = 20.0
-WINDOW: Final = 1_000  # activations in flight where neither the caller nor the backend has a limit
+WINDOW: Final = 1_000  # calls in flight where neither the caller nor the backend has a limit
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Portion:
+    """Calls of a job that are to be handed over, one by one."""
+
+    job: Job
+    calls: Sequence[int]
+    attempt: int
+    delivery: int = 0
+    since: float = 0.0
+
+    def take(self) -> Invocation:
+        """An invocation of the first call."""
+        first, self.calls = self.calls[:1], self.calls[1:]
+        made = self.job.invoke(first, self.attempt)
+        return dataclasses.replace(made, delivery=self.delivery, since=self.since) if self.delivery else made
+
+    def without(self, unwanted: set[int]) -> list[int]:
+        """Take calls out: those of them that were here."""
+        taken = [call for call in self.calls if call in unwanted]
+        if taken:
+            self.calls = [call for call in self.calls if call not in unwanted]
+        return taken
 
 
 class Invoker:
@@ -32,57 +57,81 @@ class Invoker:
     KeyboardInterrupt comes between taking a call and handing it over.
     """
 
-    def __init__(self, compute: Compute[Any], runtime: Runtime, start_timeout: float) -> None:
-        self._compute, self._runtime, self._start_timeout = compute, runtime, start_timeout
-        self._lock = threading.Lock()  # of the fields below; never held while the backend is called
-        self._waiting: deque[tuple[Invocation, Report]] = deque()
-        self._delayed: dict[Invocation, Report] = {}
-        self._in_flight: set[tuple[str, int]] = set()  # job and call
+    def __init__(
+        self,
+        compute: Compute[Any],
+        runtime: Runtime,
+        secrets: Callable[[], Mapping[str, str]],
+        flights: Flights,
+        report: Report,
+    ) -> None:
+        self._compute, self._runtime, self._secrets = compute, runtime, secrets
+        self._flights, self._report = flights, report
+        self._queues = Feature.QUEUE in compute.features
+        self._lock = threading.Lock()  # of the next two; never held while the backend is called
+        self._waiting: deque[Portion] = deque()
+        self._delayed: set[Portion] = set()
         known = [number for number in (runtime.workers, compute.limits.concurrency) if number is not None]
         self._window = min(known, default=WINDOW)
         self._deploying = threading.Lock()
         self._deployment: Deployment | None = None
+        self._redeploying = False
 
-    @property
-    def deployment(self) -> Deployment:
-        """The deployment, made on first use."""
+    def deploy(self) -> Deployment:
+        """The deployment, made on first use and when the platform has forgotten it."""
         with self._deploying:
             if self._deployment is None:
-                self._deployment = self._compute.deploy(self._runtime, {})
+                try:
+                    self._deployment = self._compute.deploy(self._runtime, self._secrets())
+                except WrenError:
+                    raise
+                except Exception as error:  # a backend's bug
+                    raise escaped(self._compute.name, error) from error
             return self._deployment
 
-    def invoke(self, job: Job, calls: Sequence[int], attempt: int, report: Report) -> None:
-        """Have calls of a job run; what becomes of them goes to `report`."""
-        _ = self.deployment  # what is wrong with it is the caller's to know
-        if Feature.QUEUE in self._compute.features:
+    def forget(self) -> None:
+        """The deployment may be gone."""
+        with self._deploying:
+            self._deployment = None
+
+    def invoke(self, job: Job, calls: Sequence[int], attempt: int) -> None:
+        """Have calls of a job run; what becomes of them goes to the tracker."""
+        if self._queues:
             invocation = job.invoke(calls, attempt)
             job.invocations.append(invocation)
-            self._submit(invocation, report)
+            self._submit(self.deploy(), [invocation])
             return
-        invocations = [job.invoke([call], attempt) for call in calls]
-        job.invocations.extend(invocations)
         with self._lock:
-            self._waiting.extend((invocation, report) for invocation in invocations)
+            self._waiting.append(Portion(job, calls, attempt))
         callbacks.later(self._pump)
 
-    def deliver_again(self, invocation: Invocation, calls: Sequence[int], error: Exception, report: Report) -> bool:
+    def pump(self) -> None:
+        """There is room for calls that wait."""
+        if self._waiting:
+            callbacks.later(self._pump)
+
+    # ---- what was not delivered
+
+    def deliver_again(self, flight: Flight, calls: Sequence[int], error: Exception) -> bool:
         """Hand over again what certainly was not delivered; False if that is of no use any more."""
-        delay = self._delay(invocation, error)
+        invocation = flight.invocation
+        delay = self._delay(flight, error)
         if delay is None:
             return False
-        again = dataclasses.replace(
-            invocation, calls=calls, delivery=invocation.delivery + 1, since=invocation.since or time.monotonic()
-        )
+        since = invocation.since or flight.sent
+        portion = Portion(flight.job, calls, invocation.attempt, invocation.delivery + 1, since)
         with self._lock:
-            self._delayed[again] = report
-        callbacks.after(delay, lambda: self._due(again))
+            self._delayed.add(portion)
+        callbacks.after(delay, lambda: self._due(portion))
         return True
 
-    def _delay(self, invocation: Invocation, error: Exception) -> float | None:
+    def _delay(self, flight: Flight, error: Exception) -> float | None:
         """Seconds to wait before the next delivery; None if there should be none."""
+        invocation = flight.invocation
         if isinstance(error, NotDeployed) and not invocation.delivery:
             with self._deploying:
-                self._deployment = None
+                if self._deployment is flight.deployment:  # else another call has seen to it
+                    self._deployment = None
             return 0.0
         if not isinstance(error, Throttled | Unavailable):
             return None
@@ -90,66 +139,112 @@ class Invoker:
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(invocation.delivery, 30)) * random.uniform(0.5, 1.0)
         if isinstance(error, Throttled) and error.delay is not None:
             delay = max(delay, error.delay)
-        first = invocation.since or time.monotonic()
-        return delay if time.monotonic() + delay < first + self._start_timeout else None
+        since = invocation.since or flight.sent
+        return delay if time.monotonic() + delay < since + self._flights.rules.start_timeout else None
 
-    def _due(self, invocation: Invocation) -> None:
+    def _due(self, portion: Portion) -> None:
         with self._lock:
-            report = self._delayed.pop(invocation, None)
-            if report is None:
+            if portion not in self._delayed:
                 return  # it was withdrawn
-            self._waiting.appendleft((invocation, report))
+            self._delayed.remove(portion)
+            self._waiting.appendleft(portion)
         self._pump()
+
+    # ---- taking back
 
     def withdraw(self, job: Job, calls: Sequence[int]) -> list[int]:
         """Take back calls; those that have not started and will not."""
-        wanted = set(calls)
-        taken: list[int] = []
+        wanted, taken = set(calls), list[int]()
         with self._lock:
-            for entry in list(self._waiting):
-                if entry[0].header is job.header and wanted.issuperset(entry[0].calls):
-                    self._waiting.remove(entry)
-                    taken += entry[0].calls
-            for invocation in list(self._delayed):
-                if invocation.header is job.header and wanted.issuperset(invocation.calls):
-                    del self._delayed[invocation]
-                    taken += invocation.calls
+            for portion in [*self._waiting, *self._delayed]:
+                if portion.job is job:
+                    taken += portion.without(wanted)
+            self._waiting = deque(portion for portion in self._waiting if portion.calls)
+            self._delayed = {portion for portion in self._delayed if portion.calls}
         if Feature.WITHDRAW in self._compute.features:
-            for invocation in job.invocations:
-                taken += self._compute.withdraw(self.deployment, invocation, calls)
+            for deployment, invocation in self._handed_over(job):
+                taken += self._compute.withdraw(deployment, invocation, calls)
         return taken
 
     def kill(self, job: Job, calls: Sequence[int]) -> list[int]:
         """End running calls where the backend can; those that were running."""
         if Feature.KILL not in self._compute.features:
             return []
-        return [call for each in job.invocations for call in self._compute.kill(self.deployment, each, calls)]
+        return [
+            call
+            for deployment, invocation in self._handed_over(job)
+            for call in self._compute.kill(deployment, invocation, calls)
+        ]
 
-    def ended(self, job_id: str, calls: Sequence[int]) -> None:
-        """These calls are over, or this attempt of them is: there is room for others.  Idempotent."""
-        with self._lock:
-            if not self._in_flight:
-                return  # also where the backend queues by itself
-            self._in_flight.difference_update((job_id, call) for call in calls)
-            more = bool(self._waiting)
-        if more:
-            callbacks.later(self._pump)
+    def stop(self, flight: Flight) -> None:
+        """Nobody needs its calls any more."""
+        if Feature.KILL in self._compute.features:
+            callbacks.later(lambda: self._compute.kill(flight.deployment, flight.invocation, flight.invocation.calls))
+
+    def _handed_over(self, job: Job) -> list[tuple[Deployment, Invocation]]:
+        if self._queues:
+            return [(self.deploy(), invocation) for invocation in job.invocations]
+        return [(flight.deployment, flight.invocation) for flight in self._flights.of(job)]
+
+    # ---- handing over, in the engine's thread
 
     def _pump(self) -> None:
         """Hand over what there is room for."""
-        while True:
-            with self._lock:
-                if not self._waiting or len(self._in_flight) >= self._window:
-                    return
-                invocation, report = self._waiting.popleft()
-                self._in_flight.update((invocation.header.job, call) for call in invocation.calls)
-            self._submit(invocation, report)
+        deployment = self._deployment
+        if deployment is None:
+            if self._waiting:
+                self._deploy_apart()
+            return
+        flights: list[Flight] = []
+        with self._lock:
+            room = self._window - self._flights.calls
+            while self._waiting and len(flights) < room:
+                portion = self._waiting[0]
+                invocation = portion.take()
+                if not portion.calls:
+                    self._waiting.popleft()
+                flights.append(Flight(portion.job, invocation, deployment, set(invocation.calls)))
+        for flight in flights:
+            self._flights.add(flight)
+        if flights:
+            self._submit(deployment, [flight.invocation for flight in flights])
 
-    def _submit(self, invocation: Invocation, report: Report) -> None:
+    def _deploy_apart(self) -> None:
+        """Deploy in a thread of its own, for it may take minutes, and go on then."""
+        with self._lock:
+            if self._redeploying:
+                return
+            self._redeploying = True
+        threading.Thread(target=self._redeploy, name="wren-deploy", daemon=True).start()
+
+    def _redeploy(self) -> None:
+        callbacks.own_thread()
+        deadline, delay = time.monotonic() + self._flights.rules.start_timeout, FIRST_DELAY
+        while True:
+            try:
+                self.deploy()
+            except WrenError as error:
+                if isinstance(error, Throttled | Unavailable) and time.monotonic() + delay < deadline:
+                    time.sleep(delay)
+                    delay = min(LONGEST_DELAY, 2 * delay)
+                    continue
+                with self._lock:
+                    waiting, self._waiting = self._waiting, deque()
+                for portion in waiting:
+                    self._report.failed(portion.job.invoke(portion.calls, portion.attempt), portion.calls, error)
+            break
+        with self._lock:
+            self._redeploying = False
+        callbacks.later(self._pump)
+
+    def _submit(self, deployment: Deployment, invocations: Sequence[Invocation]) -> None:
         """Hand over; what the backend raises is what becomes of the calls."""
         try:
-            self._compute.submit(self.deployment, [invocation], report)
+            self._compute.submit(deployment, invocations, self._report)
+            return
         except BackendError as error:
-            report.failed(invocation, invocation.calls, error)
+            raised = error
         except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
-            report.failed(invocation, invocation.calls, escaped(self._compute.name, error))
+            raised = escaped(self._compute.name, error)
+        for invocation in invocations:
+            self._report.failed(invocation, invocation.calls, raised)

@@ -58,19 +58,21 @@ class Job:
     attempts: dict[int, int] = field(default_factory=dict)  # which one succeeded, by call, where it is not the first
     inputs: "Job | None" = None  # of a reducer: its map, whose stored results must stay until it has settled
     launched: bool = False
+    stores: bool = False  # something of it is in the storage
     then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
-    invocations: list[Invocation] = field(default_factory=list)  # all that were made of it
+    current: dict[int, int] = field(default_factory=dict)  # the attempt that counts, by call, where it is not the first
+    invocations: list[Invocation] = field(default_factory=list)  # all that a backend with a queue of its own was given
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""
         return Invocation(self.header, calls, self.arguments, self.function, attempt, self.options.timeout)
 
 
-def pickle_blob(function: Callable[..., Any], *, stored: bool = False) -> tuple[Blob, list[bytes]]:
-    """A function's pickle and what it is known by: its SHA-256, or a unique name if it is large and not `stored`."""
+def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, list[bytes]]:
+    """A function's pickle and what it is known by: its SHA-256, or a unique name if it is large and not `hashed`."""
     chunks = pickle_function(function)
     size = sum(map(len, chunks))
-    if size > HASH_LIMIT and not stored:
+    if size > HASH_LIMIT and not hashed:
         return Blob(os.urandom(16).hex(), size), chunks
     digest = hashlib.sha256()
     for chunk in chunks:
@@ -89,6 +91,8 @@ def make_header(
     bucket: str = "",
     persist: bool = False,
     gathered: bool = False,
+    inline: int | None = None,
+    heartbeat: float | None = None,
 ) -> Header:
     """The header of a new job, with a key of its own."""
     return Header(
@@ -104,4 +108,6 @@ def make_header(
         timeout=options.timeout,
         persist=persist,
         gathered=gathered,
+        inline=inline,
+        heartbeat=heartbeat,
     )

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import pluggy
 
-from wren import wire
-from wren.spi import Monitor, Storage
-from wren.wire import CallStatus, Handle, Header
+from wren.spi import Listed, Monitor, Storage
+from wren.stored import list_statuses
+from wren.wire import SHARD, Handle, Header
 
 hookimpl = pluggy.HookimplMarker("wren")
 
@@ -29,32 +29,22 @@ class StorageMonitorOptions:
 @dataclass(slots=True)
 class _Watched:
     header: Header
-    calls: int
     storage: Storage[Any]
+    open_calls: dict[int, set[int]]  # by shard, those that have not succeeded
     seen: set[tuple[int, int]] = field(default_factory=set)  # (call, attempt)
-    open_calls: dict[int, int] = field(default_factory=dict)  # by shard, how many have not succeeded
 
-    def __post_init__(self) -> None:
-        for first in range(0, self.calls, wire.SHARD):
-            self.open_calls[first // wire.SHARD] = min(wire.SHARD, self.calls - first)
-
-    def new(self) -> list[CallStatus]:
+    def new(self) -> list[Listed]:
         """Statuses that are listed for the first time."""
         found = []
-        for shard in [shard for shard, count in self.open_calls.items() if count > 0]:
-            prefix = wire.status_prefix(self.header.executor, self.header.job, shard)
-            for info in self.storage.list(self.header.bucket, prefix):
-                call, attempt, state = wire.parse_status_key(info.key)
-                if (call, attempt) in self.seen:
-                    continue
-                self.seen.add((call, attempt))
-                if state == "ok":
-                    self.open_calls[shard] -= 1
-                found.append(
-                    CallStatus(
-                        self.header.executor, self.header.job, call, attempt, state, started=0.0, stopped=info.mtime
-                    )
-                )
+        for shard, missing in self.open_calls.items():
+            if not missing:
+                continue
+            for listed in list_statuses(self.storage, self.header, shard):
+                if (listed.call, listed.attempt) not in self.seen:
+                    self.seen.add((listed.call, listed.attempt))
+                    if listed.state == "ok":
+                        missing.discard(listed.call)
+                    found.append(listed)
         return found
 
 
@@ -72,11 +62,12 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
 
     def open_job(self, header: Header, calls: int, storage: Storage[Any]) -> Handle | None:
         with self._changed:
-            self._jobs[header.executor, header.job] = _Watched(header, calls, storage)
+            shards = {first // SHARD: set(range(first, min(first + SHARD, calls))) for first in range(0, calls, SHARD)}
+            self._jobs[header.executor, header.job] = _Watched(header, storage, shards)
             self._changed.notify_all()
         return None
 
-    def events(self, timeout: float) -> Sequence[CallStatus]:
+    def events(self, timeout: float) -> Sequence[Listed]:
         deadline = time.monotonic() + timeout
         while True:
             with self._changed:

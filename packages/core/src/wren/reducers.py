@@ -44,8 +44,6 @@ def map_reduce(
         f"R{number}", reduce_function, GatheredArguments([inputs]), options, inject, reads_storage=stored
     )
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
-    if stored:
-        engine.keep(mapping)
     reducing.inputs = mapping
     mapping.then = _Reduction(engine, mapping, reducing, inputs, through_client).start
     engine.launch(mapping, reducing)

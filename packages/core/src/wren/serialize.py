@@ -7,19 +7,31 @@ and so a batch of them is pickled as one when it is sent, which costs a sixth.
 
 import contextlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from wren.binding import Bound, describe_function
-from wren.errors import CallError, RemoteError, RemoteTraceback, SerializationError, StorageError, WorkerLost
-from wren.wire import Failure, Gather
+from wren.errors import (
+    CallError,
+    CallTimeout,
+    OutOfMemory,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+    StorageError,
+    WorkerLost,
+)
+from wren.spi import Arguments
+from wren.wire import Buffer, Failure, Gather, Span
 from wren.worker.stream import SCALARS, cloudpickle_chunks, pickle_chunks
 
 __all__ = [
     "GatheredArguments",
     "PickledArguments",
     "PlainArguments",
+    "StoredArguments",
+    "failure_type",
     "load_failure",
     "pickle_arguments",
     "pickle_function",
@@ -44,7 +56,7 @@ class PlainArguments:
     def pickled(self, call: int) -> list[bytes]:
         return [pickle.dumps((self._args[call], self._kwargs[call] if self._kwargs else {}), 5)]
 
-    def gathered(self, call: int) -> None:
+    def stored(self, call: int) -> None:
         return None
 
     def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None]:
@@ -67,7 +79,7 @@ class PickledArguments:
     def pickled(self, call: int) -> list[bytes]:
         return self._pickles[call]
 
-    def gathered(self, call: int) -> None:
+    def stored(self, call: int) -> None:
         return None
 
     def plain(self, calls: Sequence[int]) -> None:
@@ -89,8 +101,30 @@ class GatheredArguments:
     def pickled(self, call: int) -> list[bytes]:
         raise SerializationError(f"the arguments of reducer {call} are in the storage")
 
-    def gathered(self, call: int) -> Gather:
+    def stored(self, call: int) -> Gather:
         return self._inputs[call]
+
+    def plain(self, calls: Sequence[int]) -> None:
+        return None
+
+
+class StoredArguments:
+    """Arguments of which some are in the storage."""
+
+    __slots__ = ("_arguments", "_spans", "mean_size")
+
+    def __init__(self, arguments: Arguments, spans: Mapping[int, Span]) -> None:
+        self._arguments, self._spans = arguments, spans
+        self.mean_size = arguments.mean_size
+
+    def __len__(self) -> int:
+        return len(self._arguments)
+
+    def pickled(self, call: int) -> Sequence[Buffer]:
+        return self._arguments.pickled(call)
+
+    def stored(self, call: int) -> Span | Gather | None:
+        return self._spans.get(call) or self._arguments.stored(call)
 
     def plain(self, calls: Sequence[int]) -> None:
         return None
@@ -192,14 +226,27 @@ def _load_exception(failure: Failure) -> BaseException:
     return RemoteError(f"{failure.name}: {failure.message}{reason}")
 
 
+_TYPES: Final[Mapping[str, type[CallError | SerializationError | StorageError]]] = {
+    "exit": WorkerLost,
+    "lost": WorkerLost,
+    "memory": OutOfMemory,
+    "timeout": CallTimeout,
+    "result": SerializationError,
+    "storage": StorageError,
+}
+
+
+def failure_type(failure: Failure) -> type[Exception]:
+    """What a failure is, as far as wren needs to know it for trying again."""
+    return Exception if failure.kind == "exception" else _TYPES.get(failure.kind, RemoteError)
+
+
 def _failed_call(failure: Failure) -> CallError | SerializationError | StorageError:
-    said = f"{failure.message} ({failure.name})"
     match failure.kind:
         case "exit":
-            return WorkerLost(f"the function ended by {failure.name}{failure.message and ': '}{failure.message}")
-        case "result":
-            return SerializationError(said)
-        case "storage":
-            return StorageError(said)
+            said = f"the function ended by {failure.name}{failure.message and ': '}{failure.message}"
+        case "lost" | "memory" | "timeout":
+            said = failure.message
         case _:
-            return RemoteError(said)
+            said = f"{failure.message} ({failure.name})"
+    return _TYPES.get(failure.kind, RemoteError)(said)

@@ -8,7 +8,10 @@ Within a major version these contracts only grow, and only behind `Feature` flag
 author of a plugin reads.
 """
 
+import dataclasses
 import enum
+import hashlib
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from wren import wire
-from wren.errors import BackendError, Unsupported
+from wren.errors import BackendError, CallError, PluginFault, Unsupported
 
 __all__ = [
     "Alive",
@@ -28,6 +31,7 @@ __all__ = [
     "Feature",
     "Invocation",
     "Limits",
+    "Listed",
     "Monitor",
     "ObjectInfo",
     "Outcomes",
@@ -39,6 +43,7 @@ __all__ = [
     "Shell",
     "Storage",
     "Stored",
+    "fingerprint",
 ]
 
 Options = TypeVar("Options")
@@ -59,6 +64,7 @@ class Feature(enum.Flag):
     # compute
     QUEUE = enum.auto()  # takes any number of calls in one invocation, and queues, batches and balances them itself
     DIRECT = enum.auto()  # statuses and results come back on the backend's own channel
+    HEARTBEAT = enum.auto()  # says when a call is accepted, and every `Header.heartbeat` seconds that its worker lives
     WITHDRAW = enum.auto()
     KILL = enum.auto()
     LOGS = enum.auto()
@@ -102,13 +108,25 @@ class RuntimeInfo:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A runtime that is ready to be invoked.  `tag` travels beside each payload; shells refuse any other."""
+    """A runtime that is ready to be invoked.
+
+    `tag` travels beside each payload; shells refuse any other.  `url` and `headers` are where the http shell answers
+    and what each request to it needs besides.
+    """
 
     name: str
     runtime: Runtime
-    tag: str = ""
+    tag: str = field(default="", repr=False)
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     reply_delay: float = 0.0  # seconds that a reply's first byte must wait where a proxy would cut it
     state: Any = field(default=None, repr=False, compare=False)  # the backend's own
+
+
+def fingerprint(runtime: Runtime, secrets: Mapping[str, str], key: bytes) -> str:
+    """16 hex digits that tell deployments apart, secrets included, of which nobody learns anything without the key."""
+    identity = json.dumps([dataclasses.astuple(runtime), sorted(secrets.items())]).encode()
+    return hashlib.blake2b(identity, key=key, digest_size=8).hexdigest()
 
 
 class Arguments(Protocol):
@@ -122,8 +140,8 @@ class Arguments(Protocol):
     def pickled(self, call: int) -> Sequence[wire.Buffer]:
         """The pickle of `(args, kwargs)` of one call, in chunks."""
 
-    def gathered(self, call: int) -> wire.Gather | None:
-        """The stored results that this call's argument is made of, for a reducer; else None."""
+    def stored(self, call: int) -> wire.Span | wire.Gather | None:
+        """Where the worker finds what does not travel: the argument, or the results that a reducer's is made of."""
 
     def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None] | None:
         """Args and kwargs of these calls when they are scalars throughout, else None."""
@@ -136,19 +154,20 @@ class Invocation:
     header: wire.Header
     calls: Sequence[int]
     arguments: Arguments
-    function: Sequence[wire.Buffer] = field(repr=False)  # the pickled function, in chunks
+    function: Sequence[wire.Buffer] = field(repr=False)  # the pickled function, in chunks; see `payload`
     attempt: int = 0
     timeout: float | None = None  # seconds each call may run
     delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
     since: float = 0.0  # when it was handed over first (`time.monotonic`)
 
     def payload(self) -> bytes:
-        """The invocation in wire v1's JSON."""
+        """The invocation in wire v1's JSON: the function goes along unless it is stored."""
         calls = [
-            wire.Call(call, self.arguments.gathered(call) or b"".join(self.arguments.pickled(call)))
+            wire.Call(call, self.arguments.stored(call) or b"".join(self.arguments.pickled(call)))
             for call in self.calls
         ]
-        return wire.encode(wire.Payload(self.header, self.attempt, calls))
+        code = b"".join(self.function) if self.header.function.key is None else None
+        return wire.encode(wire.Payload(self.header, self.attempt, calls, code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +212,8 @@ class Report(Protocol):
     def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
         """The platform has it and starts it (or queues it, where it cannot tell)."""
 
-    def heartbeat(self, invocation: Invocation) -> None:
-        """Its worker is alive."""
+    def heartbeat(self, invocation: Invocation, *, receiving: bool = False) -> None:
+        """Its worker is alive; `receiving`: the call is over and its status on the way."""
 
     def succeeded(self, invocation: Invocation, outcomes: Outcomes) -> None:
         """These calls have results.  May be called many times, for some of the calls each time."""
@@ -216,6 +235,7 @@ class Exited:
     """`probe`: it is over; `reason` is for people."""
 
     reason: str
+    out_of_memory: bool = False  # it was killed at its memory limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +293,7 @@ class Compute(ABC, Generic[Options]):
     def _invoke(self, deployment: Deployment, invocation: Invocation, report: Report) -> None:
         try:
             answer = self.invoke(deployment, invocation)
-        except BackendError as error:
+        except (BackendError, CallError) as error:
             report.failed(invocation, invocation.calls, error)
         except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
             report.failed(invocation, invocation.calls, escaped(self.name, error))
@@ -292,12 +312,12 @@ class Compute(ABC, Generic[Options]):
         """End running calls: those of them that were running; each is reported as `CallCancelled`.  Feature.KILL."""
         raise self._unsupported("kill calls")
 
-    def logs(self, receipt: Receipt) -> str:
+    def logs(self, deployment: Deployment, receipt: Receipt) -> str:
         """What the platform kept of an invocation's output.  Feature.LOGS."""
         raise self._unsupported("read logs")
 
-    def probe(self, receipt: Receipt) -> Alive | Exited:
-        """Whether an invocation still runs.  Feature.PROBE."""
+    def probe(self, deployment: Deployment, receipt: Receipt) -> Alive | Exited:
+        """Whether an invocation that was accepted still runs.  Feature.PROBE."""
         raise self._unsupported("probe calls")
 
     def deployments(self) -> Iterator[Deployment]:
@@ -319,9 +339,9 @@ class Compute(ABC, Generic[Options]):
         return Unsupported(f"the {self.name} backend cannot {what}")
 
 
-def escaped(name: str, error: Exception) -> BackendError:
+def escaped(name: str, error: Exception) -> PluginFault:
     """What a foreign exception that escapes from a backend becomes."""
-    wrong = BackendError(f"the {name} backend raised {type(error).__name__}: {error}")
+    wrong = PluginFault(f"the {name} backend raised {type(error).__name__}: {error}")
     wrong.__cause__ = error
     return wrong
 
@@ -384,6 +404,10 @@ class Storage(ABC, Generic[Options]):
         """How workers open it: a light module's `wren.worker.run.WorkerStorage`.  Feature.WORKER."""
         raise Unsupported(f"workers cannot open the {self.name} storage")
 
+    def secrets(self) -> Mapping[str, str]:
+        """Environment variables that `worker()` needs where it runs: they go by `deploy`, never by a payload."""
+        return {}
+
     def check(self) -> Iterator[Check]:
         """Try the configured service, for `wren doctor`; leaves nothing behind."""
         yield from ()
@@ -392,10 +416,23 @@ class Storage(ABC, Generic[Options]):
         """Let go of connections.  Idempotent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An attempt of a call has ended, by the name of a stored status: what became of it is in the storage."""
+
+    executor: str
+    job: str
+    call: int
+    attempt: int
+    state: wire.State
+    stopped: float  # epoch seconds
+
+
 class Monitor(ABC, Generic[Options]):
     """A way in which statuses come that is not the backend's own.  Storage is the truth, a monitor is a hint.
 
-    One thread calls `events`; `open_job`, `close_job` and `close` may come from any other.
+    One thread calls `events`; `open_job`, `close_job` and `close` may come from any other.  Methods raise
+    `wren.errors.MonitorError` from the SDK's own, and nothing else.
     """
 
     name: ClassVar[str]
@@ -406,15 +443,29 @@ class Monitor(ABC, Generic[Options]):
 
     @abstractmethod
     def open_job(self, header: wire.Header, calls: int, storage: "Storage[Any]") -> wire.Handle | None:
-        """Begin to watch a job; the handle is how its workers report, None when storing the status is enough."""
+        """Begin to watch a job; the handle is how its workers report, None when storing the status is enough.
+
+        The handle is that of a `wren.worker.run.Reporter`.
+        """
 
     @abstractmethod
-    def events(self, timeout: float) -> Sequence[wire.CallStatus]:
-        """Statuses that came in, waiting at most `timeout` seconds for one.  May repeat; never invents."""
+    def events(self, timeout: float) -> Sequence[bytes | Listed]:
+        """What came in, waiting at most `timeout` seconds for some: messages of reporters as they are, or listings.
+
+        May repeat.  Messages are sealed statuses, and core believes none that was not sealed with its job's key.
+        """
 
     @abstractmethod
     def close_job(self, header: wire.Header) -> None:
         """Watch it no more.  Idempotent."""
+
+    def secrets(self) -> Mapping[str, str]:
+        """Environment variables that reporters need where they run: they go by `Compute.deploy`."""
+        return {}
+
+    def check(self) -> Iterator[Check]:
+        """Try the configured service, for `wren doctor`; leaves nothing behind."""
+        yield from ()
 
     def close(self) -> None:
         """Let go of connections.  Idempotent."""

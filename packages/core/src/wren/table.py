@@ -120,13 +120,15 @@ class CallTable:
 
     # ---- the engine's side
 
-    def succeed(self, outcomes: Outcomes) -> None:
-        """Settle calls that have results; those that are settled already stay as they are."""
+    def succeed(self, outcomes: Outcomes) -> int:
+        """Settle calls that have results, and return how many; those that are settled already stay as they are."""
         calls, values = outcomes.calls, outcomes.values
         if isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
-            return
-        for at, call in enumerate(calls):
+            return len(calls)
+        return sum(
             self._finish(call, OK, values[at], outcomes.started[at], outcomes.stopped[at], outcomes.logs.get(call, ""))
+            for at, call in enumerate(calls)
+        )
 
     def _succeed_together(self, outcomes: Outcomes, calls: range) -> bool:
         first, stop = calls.start, calls.stop

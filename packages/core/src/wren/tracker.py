@@ -1,37 +1,57 @@
-"""Takes in what backends and monitors say of calls, settles the futures, and decides what is tried again."""
+"""Takes in what backends and monitors say of calls, settles the futures, and decides what is tried again.
+
+A success of any attempt counts; a failure only if it is of the call's current attempt.  What comes later, comes twice
+or was not written by the job's own worker is dropped, and counted in `dropped`.
+"""
 
 import logging
-import pickle
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 from wren import wire
-from wren.errors import CallLost, StorageError, WorkerLost
+from wren.errors import CallCancelled, CallLost, NotDeployed, Throttled, Unavailable, Undecided, WorkerLost, WrenError
+from wren.flights import Flight, Flights
 from wren.job import Job
-from wren.serialize import load_failure
-from wren.spi import Invocation, Outcomes, Pickled, Receipt, Report, Storage, Stored
-from wren.wire import CallStatus, Failure, Header
+from wren.serialize import failure_type
+from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
+from wren.stored import read_status
+from wren.table import RUNNING
+from wren.wire import CallStatus, Failure, WireMismatch
 
-__all__ = ["Tracker", "load_stored"]
+__all__ = ["Sender", "Tracker"]
 
-_log = logging.getLogger("wren.tracker")
+_log: Final = logging.getLogger("wren.tracker")
 
-RETRIED = (WorkerLost, CallLost)
+RETRIED: Final = (WorkerLost, CallLost)
+
+
+class Sender(Protocol):
+    """What the tracker asks of the invoker."""
+
+    def invoke(self, job: Job, calls: Sequence[int], attempt: int) -> None:
+        """Have calls of a job run."""
+
+    def deliver_again(self, flight: Flight, calls: Sequence[int], error: Exception) -> bool:
+        """Hand over again what certainly was not delivered; False if that is of no use any more."""
+
+    def stop(self, flight: Flight) -> None:
+        """Nobody needs its calls any more."""
+
+    def pump(self) -> None:
+        """There is room for calls that wait."""
 
 
 class Tracker:
     """The `wren.spi.Report` of one engine.  Thread-safe: a job's table has the lock."""
 
-    def __init__(
-        self,
-        again: Callable[[Job, Sequence[int], int], None],
-        deliver_again: Callable[[Invocation, Sequence[int], Exception, Report], bool],
-        ended: Callable[[str, Sequence[int]], None],
-    ) -> None:
-        self._again = again  # invokes calls of a job once more, as the given attempt
-        self._deliver_again = deliver_again  # hands over again what was not delivered; whether it will
-        self._ended = ended  # is told which calls of a job make room for others
+    def __init__(self, flights: Flights, storage: Storage[Any]) -> None:
+        self._flights, self._storage = flights, storage
         self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()  # of `Job.current`
+        self.sender: Sender  # the invoker, which is made with this tracker
+        self.dropped: Counter[str] = Counter()  # "late", "forged"
 
     def add(self, job: Job) -> None:
         """Begin to track a job."""
@@ -43,7 +63,11 @@ class Tracker:
 
     def forget(self, job_id: str) -> Job | None:
         """The job is over; what still comes of it is dropped."""
-        return self._jobs.pop(job_id, None)
+        job = self._jobs.pop(job_id, None)
+        if job is not None and self._flights.calls:
+            self._flights.ended(job.header.job, range(len(job.table)))
+            self.sender.pump()
+        return job
 
     def unfinished(self) -> list[Job]:
         """The jobs that have unfinished calls, oldest first."""
@@ -52,79 +76,175 @@ class Tracker:
     # ---- wren.spi.Report
 
     def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
-        _log.debug("accepted as %s", receipt.id, extra=_fields(invocation))
+        _log.debug("accepted by %s", receipt.id, extra=_fields(invocation))
+        self._flights.accepted(invocation, receipt)
         job = self._jobs.get(invocation.header.job)
         if job is not None:
             for call in invocation.calls:
                 job.table.run(call)
 
-    def heartbeat(self, invocation: Invocation) -> None:
-        _log.debug("heartbeat", extra=_fields(invocation))
+    def heartbeat(self, invocation: Invocation, *, receiving: bool = False) -> None:
+        self._flights.beat(invocation, receiving)
 
     def succeeded(self, invocation: Invocation, outcomes: Outcomes) -> None:
-        job = self._jobs.get(invocation.header.job)
+        job = self._job(invocation)
         if job is not None:
-            if invocation.attempt:
-                job.attempts.update(dict.fromkeys(outcomes.calls, invocation.attempt))
-            job.table.succeed(outcomes)
-            self._ended(job.header.job, outcomes.calls)
+            self._succeed(job, outcomes, invocation.attempt)
 
     def status(self, invocation: Invocation, status: CallStatus) -> None:
-        job = self._jobs.get(invocation.header.job)
+        job = self._job(invocation)
         if job is not None:
             self._settle(job, status)
 
-    def listed(self, status: CallStatus) -> None:
-        """What a monitor says of a call.  It may repeat itself, and what a call returned is in the storage."""
-        job = self._jobs.get(status.job)
-        if job is not None and job.header.executor == status.executor:
-            self._settle(job, status)
+    def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
+        flight = self._flights.find(invocation)
+        if flight is not None:
+            if flight.doomed and isinstance(error, CallCancelled):
+                return
+            if flight.accepted is not None and isinstance(error, Throttled | Unavailable | NotDeployed):
+                error = Undecided(str(error))  # it says that it was not delivered, but it was accepted
+        if isinstance(error, Undecided):
+            if self._flights.undecided(invocation, error):
+                return
+            error = WorkerLost(f"{error}; it may have run")
+        self._fail(invocation, calls, error, logs)
+
+    # ---- what monitors and the examiner say
+
+    def listed(self, listed: Listed) -> None:
+        """A status was stored.  It may be listed again, and what the call returned is in the storage."""
+        job = self._jobs.get(listed.job)
+        if job is None or job.header.executor != listed.executor or listed.call >= len(job.table):
+            return
+        if listed.state == "ok":
+            outcomes = Outcomes([listed.call], [Stored(listed.attempt)], [0.0], [listed.stopped])
+            self._succeed(job, outcomes, listed.attempt)
+        elif listed.attempt < job.options.retries:
+            self._read_failure(job, listed)  # whether it is tried again depends on what it was
+        else:
+            self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)
+
+    def message(self, message: bytes) -> None:
+        """A sealed status came from a monitor, which others may be able to write to."""
+        try:
+            claimed = wire.read_sealed(message)
+            job = self._jobs.get(claimed.job)
+            if job is None or job.header.executor != claimed.executor or claimed.call >= len(job.table):
+                self.dropped["late"] += 1  # of a job that is over, or of another client's
+                return
+            identity = (claimed.executor, claimed.job, claimed.call, claimed.attempt, claimed.state)
+            wire.unseal(job.header.mac_key, *identity, message)
+        except WireMismatch as error:
+            _log.warning("a monitor's message was dropped: %s", error)
+        except ValueError:
+            self.dropped["forged"] += 1
+            _log.warning("a monitor's message that no worker of this executor has sealed was dropped")
+        else:
+            self._settle(job, claimed)
+
+    def give_up(self, flight: Flight, error: WrenError) -> None:
+        """The calls of a flight that have not ended will not any more."""
+        self._fail(flight.invocation, sorted(flight.open), error, "")
+
+    # ---- settling
+
+    def _job(self, invocation: Invocation) -> Job | None:
+        job = self._jobs.get(invocation.header.job)
+        if job is None:
+            self.dropped["late"] += 1
+        return job
 
     def _settle(self, job: Job, status: CallStatus) -> None:
-        times = {"started": status.started, "stopped": status.stopped}
-        if status.state == "err":
-            error = status.failure or Stored(status.attempt, "err")
-            job.table.fail(status.call, error, **times, logs=status.logs)
-            self._ended(job.header.job, [status.call])
+        if status.state == "ok":
+            value: Any = Stored(status.attempt) if status.result is None else Pickled(status.result)
+            job.stores = job.stores or status.result is None
+            logs = {status.call: status.logs} if status.logs else {}
+            outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], logs)
+            self._succeed(job, outcomes, status.attempt)
             return
-        value: Any = Pickled(status.result) if isinstance(status.result, bytes) else Stored(status.attempt)
-        if status.attempt:
-            job.attempts[status.call] = status.attempt
-        logs = {status.call: status.logs} if status.logs else {}
-        job.table.succeed(Outcomes([status.call], [value], [status.started], [status.stopped], logs))
-        self._ended(job.header.job, [status.call])
+        failure = status.failure or Failure("lost", "WorkerLost", "the worker gave no reason", "")
+        times = {"started": status.started, "stopped": status.stopped}
+        self._conclude(job, status.call, status.attempt, failure, **times, logs=status.logs)
 
-    def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
-        job = self._jobs.get(invocation.header.job)
+    def _succeed(self, job: Job, outcomes: Outcomes, attempt: int) -> None:
+        if attempt:
+            states = job.table.states
+            job.attempts.update((call, attempt) for call in outcomes.calls if states[call] <= RUNNING)
+        settled = job.table.succeed(outcomes)
+        if settled < len(outcomes.calls):
+            self.dropped["late"] += len(outcomes.calls) - settled
+        for flight in self._ended(job, outcomes.calls):
+            if flight.invocation.attempt != attempt:
+                self.sender.stop(flight)  # an attempt that was given up has succeeded after all
+
+    def _fail(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str) -> None:
+        job = self._job(invocation)
         if job is None:
             return
         _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
-        self._ended(job.header.job, calls)
-        if self._deliver_again(invocation, calls, error, self):
+        current = self._current(job, calls, invocation.attempt)
+        flight = self._flights.find(invocation)
+        self._ended(job, current)
+        if not current or (flight is not None and self.sender.deliver_again(flight, current, error)):
             return
-        if isinstance(error, RETRIED) and invocation.attempt < job.options.retries:
-            self._again(job, calls, invocation.attempt + 1)
+        again = isinstance(error, RETRIED) and invocation.attempt < job.options.retries
+        if again:
+            self._try_again(job, current, invocation.attempt)
             return
-        for call in calls:
+        for call in current:
             job.table.fail(call, error, logs=logs)
 
+    def _conclude(
+        self,
+        job: Job,
+        call: int,
+        attempt: int,
+        failure: Failure | Stored,
+        *,
+        started: float = 0.0,
+        stopped: float = 0.0,
+        logs: str = "",
+    ) -> None:
+        """An attempt of one call has failed."""
+        if not self._current(job, [call], attempt):
+            return
+        self._ended(job, [call])
+        again = isinstance(failure, Failure) and issubclass(failure_type(failure), RETRIED)
+        if again and attempt < job.options.retries:
+            self._try_again(job, [call], attempt)
+        else:
+            job.table.fail(call, failure, started=started, stopped=stopped, logs=logs)
 
-def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -> Any:
-    """The value of a stored result, or raises the exception of a stored failure.
+    def _current(self, job: Job, calls: Sequence[int], attempt: int) -> list[int]:
+        """Those of the calls that have not settled and whose current attempt this is; others are dropped."""
+        states = job.table.states
+        current = [call for call in calls if states[call] <= RUNNING and job.current.get(call, 0) == attempt]
+        self.dropped["late"] += len(calls) - len(current)
+        return current
 
-    Nothing is unpickled that the job's own worker did not seal: StorageError then.
-    """
-    identity = (job.executor, job.job, call, stored.attempt)
-    key = wire.result_key(*identity) if stored.state == "ok" else wire.status_key(*identity, "err")
-    sealed = storage.get(job.bucket, key)
-    try:
-        content = wire.unseal(job.mac_key, *identity, stored.state, sealed)
-    except ValueError as error:
-        raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error
-    if stored.state == "ok":
-        return pickle.loads(content)  # noqa: S301 - unsealed with the job's key
-    failure = wire.decode_status(content).failure
-    raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
+    def _try_again(self, job: Job, calls: Sequence[int], attempt: int) -> None:
+        """Run the calls once more; each failure of an attempt comes here once, whatever brings it twice."""
+        with self._lock:
+            first = [call for call in calls if job.current.get(call, 0) == attempt]
+            job.current.update(dict.fromkeys(first, attempt + 1))
+        if first:
+            self.sender.invoke(job, first, attempt + 1)
+
+    def _read_failure(self, job: Job, listed: Listed) -> None:
+        try:
+            status = read_status(self._storage, job.header, listed.call, listed.attempt)
+        except WrenError as error:
+            _log.warning("a stored status cannot be read: %s", error)
+            self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)
+        else:
+            self._settle(job, status)
+
+    def _ended(self, job: Job, calls: Sequence[int]) -> list[Flight]:
+        """These calls make room for others: the flights that are over."""
+        # Nothing is in flight where the backend queues by itself.
+        over = self._flights.ended(job.header.job, calls) if self._flights.calls else []
+        self.sender.pump()
+        return over
 
 
 def _fields(invocation: Invocation) -> dict[str, Any]:

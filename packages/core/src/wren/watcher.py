@@ -1,19 +1,28 @@
-"""Has a monitor say which calls are over, in a thread, for backends whose own channel does not bring the statuses."""
+"""Has a monitor say which calls are over, in a thread, for jobs whose statuses do not come on the backend's channel.
+
+Beside any other monitor the storage's own works as the sweep: slowly, for it only finds what the other has lost.
+"""
 
 import logging
 import threading
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
+from wren import callbacks
+from wren.errors import WrenError
 from wren.job import Job
-from wren.spi import Monitor, Storage
+from wren.spi import Listed, Monitor, Storage
 from wren.tracker import Tracker
+from wren.wire import Handle
 
 __all__ = ["Watcher"]
 
-_log = logging.getLogger("wren.tracker")
+_log: Final = logging.getLogger("wren.tracker")
+
+T = TypeVar("T")
 
 TURN: Final = 5.0  # seconds that one question to the monitor may take
+PAUSE: Final = 1.0  # seconds before a monitor that failed is asked again
 
 
 class Watcher:
@@ -25,26 +34,28 @@ class Watcher:
         self._jobs: set[str] = set()
         self._asking = False
         self._ended = False
+        self._failed = False  # and that was said
+        self._resume = threading.Event()
 
-    def open(self, job: Job) -> None:
-        """Watch a job, before anything of it is invoked."""
-        reporter = self._monitor.open_job(job.header, len(job.table), self._storage)
-        job.header = replace(job.header, reporter=reporter)
+    def open(self, job: Job) -> Handle | None:
+        """Watch a job, before anything of it is invoked: how its workers report, None if they need not."""
+        reporter = self._try(lambda: self._monitor.open_job(job.header, len(job.table), self._storage))
         with self._lock:
             self._jobs.add(job.header.job)
             if self._asking:
-                return
+                return reporter
             self._asking = True
-        threading.Thread(target=self._ask, name="wren-monitor", daemon=True).start()
+        threading.Thread(target=self._ask, name=f"wren-monitor-{self._monitor.name}", daemon=True).start()
+        return reporter
 
     def close(self, job: Job) -> None:
         """The job is over.  Idempotent."""
-        self._monitor.close_job(job.header)
+        self._try(lambda: self._monitor.close_job(job.header))
         with self._lock:
             self._jobs.discard(job.header.job)
             over = self._ended and not self._jobs
         if over:
-            self._monitor.close()
+            self._try(self._monitor.close)
 
     def end(self) -> None:
         """Close the monitor, once the last job is over."""
@@ -52,17 +63,40 @@ class Watcher:
             self._ended = True
             over = not self._jobs
         if over:
-            self._monitor.close()
+            self._try(self._monitor.close)
+
+    def secrets(self) -> Mapping[str, str]:
+        """What reporters need where they run."""
+        return self._try(self._monitor.secrets) or {}
 
     def _ask(self) -> None:
+        callbacks.own_thread()
         while True:
-            try:
-                for status in self._monitor.events(TURN):
-                    self._tracker.listed(status)
-            except Exception:  # noqa: BLE001 - a monitor is a hint: what it loses the next question finds
-                _log.exception("the %s monitor failed", self._monitor.name)
-                threading.Event().wait(1.0)
+            for event in self._try(lambda: self._monitor.events(TURN)) or ():
+                if isinstance(event, Listed):
+                    self._tracker.listed(event)
+                else:
+                    self._tracker.message(event)
+            if self._failed:
+                self._resume.wait(PAUSE)
             with self._lock:
                 if not self._jobs:
                     self._asking = False
                     return
+
+    def _try(self, action: Callable[[], T]) -> T | None:
+        """What the action returns, None if the monitor failed, which is said once: a monitor is a hint."""
+        try:
+            result = action()
+        except Exception as error:  # noqa: BLE001 - a plugin's bug must not end the watching
+            if not self._failed:
+                _log.warning(
+                    "the %s monitor fails, the storage is swept instead: %s",
+                    self._monitor.name,
+                    error,
+                    exc_info=None if isinstance(error, WrenError) else error,
+                )
+            self._failed = True
+            return None
+        self._failed = False
+        return result

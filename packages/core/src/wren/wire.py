@@ -106,16 +106,19 @@ class Header:
     timeout: float | None = None
     persist: bool = False  # results and statuses are stored, for whoever asks later
     gathered: bool = False  # results are stored, for a reducer
+    inline: int | None = None  # bytes of a result that may ride in a status; larger ones are stored.  None: any
+    heartbeat: float | None = None  # seconds between a worker's signs of life, on channels that carry them
     v: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One activation: some calls of a job."""
+    """One activation: some calls of a job.  `code` is the function's pickle where that is not stored."""
 
     header: Header
     attempt: int
     calls: Sequence[Call]
+    code: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ class Failure:
     """Why a call has no result.
 
     `kind` is "exception" (the function's own: `pickled` is it, or empty where that cannot be), "exit" (SystemExit or
-    KeyboardInterrupt), "result" (it cannot be pickled), "arguments" or "function" (they cannot be loaded), "storage".
+    KeyboardInterrupt), "result" (it cannot be pickled), "arguments" or "function" (they cannot be loaded), "storage";
+    or what its shell saw: "lost" (the process is gone), "memory" (killed at the limit), "timeout" (over it, so killed).
     """
 
     kind: str
@@ -135,7 +139,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class CallStatus:
-    """The end of one attempt of one call, as any channel reports it."""
+    """The end of one attempt of one call, as any channel reports it.
+
+    An "ok" without `result` has it stored under `result_key`.  Channels that others can write to carry it sealed.
+    """
 
     executor: str
     job: str
@@ -144,11 +151,10 @@ class CallStatus:
     state: State
     started: float
     stopped: float
-    result: bytes | Span | None = None  # the pickle, or where it is stored (sealed)
+    result: bytes | None = field(default=None, repr=False)  # the pickle
     failure: Failure | None = None
     logs: str = ""
     worker: str = ""
-    mac: bytes = b""
     v: int = VERSION
 
 
@@ -223,6 +229,25 @@ def unseal(key: bytes, executor: str, job: str, call: int, attempt: int, state: 
     return content
 
 
+def seal_status(key: bytes, status: CallStatus) -> bytes:
+    """A status as it is stored, and as it goes to a monitor."""
+    identity = (status.executor, status.job, status.call, status.attempt, status.state)
+    return b"".join(seal(key, *identity, [encode_status(status)]))
+
+
+def read_sealed(sealed: Buffer) -> CallStatus:
+    """What a sealed status claims, for finding the key that `unseal` must check it with.
+
+    Nothing in it may be unpickled before that.  ValueError (WireMismatch of another version) if it is no status.
+    """
+    try:
+        return decode_status(memoryview(sealed)[SEAL_SIZE:])
+    except WireMismatch:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no sealed status: {error!r}") from error
+
+
 # ---------------------------------------------------------------- JSON
 
 
@@ -248,6 +273,9 @@ def encode(payload: Payload) -> bytes:
             "timeout": header.timeout,
             "persist": header.persist,
             "gathered": header.gathered,
+            "inline": header.inline,
+            "heartbeat": header.heartbeat,
+            "code": None if payload.code is None else _b64(payload.code),
         }
     )
 
@@ -270,28 +298,27 @@ def decode(data: Buffer) -> Payload:
         timeout=raw["timeout"],
         persist=raw["persist"],
         gathered=raw["gathered"],
+        inline=raw["inline"],
+        heartbeat=raw["heartbeat"],
         v=raw["v"],
     )
     calls = [Call(call["id"], _decode_args(call["args"])) for call in raw["calls"]]
-    return Payload(header, raw["attempt"], calls)
+    code = raw["code"]
+    return Payload(header, raw["attempt"], calls, None if code is None else base64.b64decode(code))
 
 
 def encode_status(status: CallStatus) -> bytes:
     """A status as JSON, for monitors and stored statuses."""
     raw = _encode_record(status)
-    result, failure = status.result, status.failure
-    raw["result"] = _encode_args(result) if result is not None else None
-    raw["failure"] = failure and _encode_record(failure)
+    raw["result"] = None if status.result is None else _b64(status.result)
+    raw["failure"] = status.failure and _encode_record(status.failure)
     return _dump(raw)
 
 
 def decode_status(data: Buffer) -> CallStatus:
-    """The status of `encode_status`.  Unknown keys are ignored; another version raises WireMismatch.
-
-    Nothing in it is unpickled here: `mac` is for the caller to check first.
-    """
+    """The status of `encode_status`.  Unknown keys are ignored; another version raises WireMismatch."""
     raw = _load(data)
-    raw["result"] = _decode_args(raw["result"]) if raw["result"] is not None else None
+    raw["result"] = None if raw["result"] is None else base64.b64decode(raw["result"])
     raw["failure"] = _decode_record(Failure, raw["failure"]) if raw["failure"] else None
     status: CallStatus = _decode_record(CallStatus, raw)
     return status
@@ -316,7 +343,7 @@ def _decode_args(raw: Mapping[str, Json]) -> Any:
     return base64.b64decode(raw["inline"])
 
 
-_BYTES_FIELDS: Final = {"mac_key", "pickled", "mac"}
+_BYTES_FIELDS: Final = {"mac_key", "pickled"}
 
 
 def _encode_record(record: Any) -> dict[str, Json]:

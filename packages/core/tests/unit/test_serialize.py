@@ -217,14 +217,14 @@ def test_a_function_that_cannot_be_pickled_is_named() -> None:
 def test_the_arguments_of_a_reducer_are_not_pickled_by_the_client() -> None:
     inputs = Gather("e", "M000", b"k", "wren", 0, 2)
     arguments: Arguments = GatheredArguments([inputs])
-    assert (len(arguments), arguments.gathered(0), arguments.plain([0])) == (1, inputs, None)
+    assert (len(arguments), arguments.stored(0), arguments.plain([0])) == (1, inputs, None)
     with pytest.raises(SerializationError, match="reducer 0"):
         arguments.pickled(0)
 
 
-def test_other_arguments_are_not_gathered() -> None:
+def test_other_arguments_are_not_stored() -> None:
     for bound in (Bound([(1,)], None), Bound([([],)], None)):
-        assert pickle_arguments(bound).gathered(0) is None
+        assert pickle_arguments(bound).stored(0) is None
 
 
 # ---------------------------------------------------------------- failures

@@ -57,9 +57,11 @@ headers = st.builds(
     timeout=st.none() | times,
     persist=st.booleans(),
     gathered=st.booleans(),
+    inline=st.none() | numbers,
+    heartbeat=st.none() | times,
 )
 calls = st.builds(Call, numbers, st.binary(max_size=100) | spans | gathers)
-payloads = st.builds(Payload, headers, attempts, st.lists(calls, max_size=4))
+payloads = st.builds(Payload, headers, attempts, st.lists(calls, max_size=4), st.none() | st.binary(max_size=100))
 failures = st.builds(Failure, text, text, text, text, st.binary(max_size=100))
 statuses = st.builds(
     CallStatus,
@@ -70,11 +72,10 @@ statuses = st.builds(
     state=states,
     started=times,
     stopped=times,
-    result=st.none() | st.binary(max_size=100) | spans,
+    result=st.none() | st.binary(max_size=100),
     failure=st.none() | failures,
     logs=text,
     worker=text,
-    mac=st.binary(max_size=32),
 )
 
 
@@ -126,6 +127,26 @@ def test_unknown_keys_are_ignored_everywhere(payload: Payload, status: CallStatu
     encoded, encoded_status = wire.encode(payload), wire.encode_status(status)
     assert wire.decode(json.dumps(with_unknown_keys(json.loads(encoded))).encode()) == payload
     assert wire.decode_status(json.dumps(with_unknown_keys(json.loads(encoded_status))).encode()) == status
+
+
+@given(statuses, st.binary(min_size=32, max_size=32))
+def test_a_sealed_status_is_read_for_its_identity_and_opened_with_its_jobs_key_only(
+    status: CallStatus, key: bytes
+) -> None:
+    sealed = wire.seal_status(key, status)
+    assert wire.read_sealed(sealed) == status
+    identity = (status.executor, status.job, status.call, status.attempt, status.state)
+    assert wire.decode_status(wire.unseal(key, *identity, sealed)) == status
+    with pytest.raises(ValueError, match="was not written by its worker"):
+        wire.unseal(b"another key", *identity, sealed)
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"short", b"\0" * 100, b"\0" * 32 + b"[]", b"\0" * 32 + b'{"v":1}', b"\0" * 32 + b"1"]
+)
+def test_what_is_no_sealed_status_is_a_value_error(message: bytes) -> None:
+    with pytest.raises(ValueError, match="no sealed status"):
+        wire.read_sealed(message)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

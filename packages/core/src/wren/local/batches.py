@@ -129,8 +129,8 @@ def batch_frame(batch: Batch) -> list[Buffer]:
     pickles: list[Buffer] = []
     if (plain := arguments.plain(calls)) is not None:
         body = stream.Batch(attempt, calls, plain=plain)
-    elif arguments.gathered(calls[0]) is not None:
-        body = stream.Batch(attempt, calls, gather=[inputs for call in calls if (inputs := arguments.gathered(call))])
+    elif arguments.stored(calls[0]) is not None:
+        body = stream.Batch(attempt, calls, stored=[inputs for call in calls if (inputs := arguments.stored(call))])
     else:
         chunks = [arguments.pickled(call) for call in calls]
         pickles = [chunk for some in chunks for chunk in some]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pluggy
 
-from wren.errors import NoSuchKey, PreconditionFailed, StorageError
+from wren.errors import PreconditionFailed, StorageError, storage_errors
 from wren.local.files import Changed, Files, etag
 from wren.local.options import LocalhostOptions
 from wren.spi import Feature, ObjectInfo, Storage
@@ -101,16 +101,11 @@ def _private_directory() -> str:
 
 @contextmanager
 def _translated(bucket: str, key: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NoSuchKey(f"no object {bucket}/{key} in the localhost storage") from error
-    except Changed as error:
-        raise PreconditionFailed(str(error)) from error
-    except FileExistsError as error:
-        raise PreconditionFailed(f"the object {bucket}/{key} exists already") from error
-    except OSError as error:
-        raise StorageError(f"the localhost storage cannot use {bucket}/{key}: {error}") from error
+    with storage_errors("localhost", bucket, key):
+        try:
+            yield
+        except Changed as error:
+            raise PreconditionFailed(str(error)) from error
 
 
 @hookimpl

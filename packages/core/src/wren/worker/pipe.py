@@ -10,7 +10,6 @@ words of a crash; `page`, one float64 of shared memory, the time the running cal
 `lifeline`, which kills the process the moment the client is gone.
 """
 
-import fcntl
 import mmap
 import os
 import pickle
@@ -24,21 +23,21 @@ from io import BufferedReader
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-from wren.wire import Gather, Header
+from wren.wire import Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
+from wren.worker.lifeline import guard
 from wren.worker.output import Output
-from wren.worker.run import Result, WorkerStorage, failure, gather, open_handle, run, store
-from wren.worker.stream import FAILED, STORED
+from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, open_handle, run, run_call
+from wren.worker.stream import FAILED
 
 PAGE: Final = struct.Struct("<d")
-INLINE_LIMIT: Final = 1 << 16  # bytes of a stored result that also ride in the frame
 
 
 Calls = Iterator[
     tuple[int, Callable[..., Result], tuple[Any, ...]]
 ]  # those to come: the id, what runs it, and with what
-Loader = Callable[[], tuple[Any, dict[str, Any]]]  # gives args and kwargs when the call's turn has come
+Loader = Callable[[], Arguments]  # gives args and kwargs when the call's turn has come
 
 
 class _Job(NamedTuple):
@@ -138,20 +137,7 @@ class PipeShell:
         if isinstance(function, list):
             return FAILED, function
         self._isolation.apply(header.env)
-        try:
-            args, kwargs = load()
-        except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
-            return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
-        if "id" in header.inject:
-            kwargs = {"id": call} | kwargs
-        tag, chunks = run(function, args, kwargs)
-        if tag == FAILED or not header.gathered:
-            return tag, chunks
-        try:
-            store(job.storage(), header, call, attempt, chunks)
-        except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
-            return FAILED, failure(error, kind="storage", message="the result cannot be stored")
-        return (tag, chunks) if sum(map(len, chunks)) <= INLINE_LIMIT else (STORED, [])
+        return run_call(header, call, attempt, function, load, job.storage)
 
 
 def _open(header: Header) -> WorkerStorage:
@@ -176,9 +162,9 @@ def _loaders(batch: stream.Batch, arguments: memoryview, storage: Callable[[], W
         args, kwargs = batch.plain
         for index, values in enumerate(args):
             yield partial(_plain, values, kwargs[index] if kwargs else {})
-    elif batch.gather is not None:
-        for inputs in batch.gather:
-            yield partial(_gather, inputs, storage)
+    elif batch.stored is not None:
+        for place in batch.stored:
+            yield partial(load_arguments, place, storage)
     else:
         start = 0
         for size in batch.sizes or ():
@@ -186,28 +172,8 @@ def _loaders(batch: stream.Batch, arguments: memoryview, storage: Callable[[], W
             start += size
 
 
-def _gather(inputs: Gather, storage: Callable[[], WorkerStorage]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return gather(inputs, storage())
-
-
-def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     return args, kwargs
-
-
-def guard(lifeline: int) -> None:
-    """Have the kernel kill this process, and those that it started, when the client's end of the pipe is closed.
-
-    By a signal on the descriptor rather than a thread: a call that is busy in C is killed too.
-    """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
-    try:
-        gone = not os.read(lifeline, 1)  # nothing is ever written to it: only an end of file is ever read
-    except BlockingIOError:
-        gone = False
-    if gone:
-        sys.exit(0)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -3,16 +3,24 @@
 Every shell uses this; it knows nothing of pipes or HTTP.
 """
 
+import hashlib
 import importlib
 import pickle
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
-from wren.wire import Buffer, Failure, Gather, Handle, Header
-from wren.worker.stream import FAILED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, pickle_chunks
+from wren.wire import Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span
+from wren.worker.stream import FAILED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, STORED, pickle_chunks
 
+T = TypeVar("T")
+Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
 Result: TypeAlias = tuple[int, list[bytes]]  # the tag and the body's chunks of a RESULT frame
+
+PAUSES: Final = (0.1, 0.2, 0.4, 0.8)  # seconds between the tries of what a storage refused
 
 
 class WorkerStorage(Protocol):
@@ -22,7 +30,17 @@ class WorkerStorage(Protocol):
         """Write an object, wholly or not at all."""
 
     def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Read an object or a range of it."""
+        """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again."""
+
+
+class Reporter(Protocol):
+    """The worker's half of a monitor: what the handle that `wren.spi.Monitor.open_job` returned gives."""
+
+    def report(self, message: bytes) -> None:
+        """Send a sealed status; returns when the other side has it."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
 
 
 def open_handle(handle: Handle) -> Any:
@@ -38,6 +56,92 @@ def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
     except BaseException as error:  # noqa: BLE001 - whatever ends the function ends this call, and nothing else
         return FAILED, failure(error, skip_frames=1)
     return encode(value)
+
+
+def run_call(
+    header: Header,
+    call: int,
+    attempt: int,
+    function: Callable[..., Any],
+    load: Callable[[], Arguments],
+    storage: Callable[[], WorkerStorage],
+) -> Result:
+    """One call with all that its job asks for, as the tag and the body's chunks of a RESULT frame.  Never raises."""
+    try:
+        args, kwargs = load()
+    except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
+        return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
+    if "id" in header.inject:
+        kwargs = {"id": call} | kwargs
+    tag, chunks = run(function, args, kwargs)
+    large = header.inline is not None and sum(map(len, chunks)) > header.inline
+    if tag == FAILED or not (large or header.gathered or header.persist):
+        return tag, chunks
+    if header.storage is None:
+        said = f"its {sum(map(len, chunks))} bytes are more than the {header.inline} that come back without a storage"
+        return FAILED, failure(ValueError(said), kind="result", message="the result cannot be brought back")
+    try:
+        store(storage(), header, call, attempt, chunks)
+    except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
+        return FAILED, failure(error, kind="storage", message="the result cannot be stored")
+    return (STORED, []) if large else (tag, chunks)
+
+
+def call_status(
+    header: Header, call: int, attempt: int, result: Result, started: float, stopped: float, logs: str, worker: str
+) -> CallStatus:
+    """What `run_call` gave, as the status that goes over any channel but a pipe."""
+    tag, chunks = result
+    identity = (header.executor, header.job, call, attempt)
+    if tag == FAILED:
+        record: Failure = pickle.loads(b"".join(chunks))  # noqa: S301 - made by this process
+        return CallStatus(*identity, "err", started, stopped, failure=record, logs=logs, worker=worker)
+    body = None if tag == STORED else b"".join(chunks)
+    return CallStatus(*identity, "ok", started, stopped, body, logs=logs, worker=worker)
+
+
+def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Callable[..., Any]:
+    """The payload's function, whose pickle must have the hash that it is known by.  Raises whatever loading it does."""
+    blob = payload.header.function
+    if blob.key is None:
+        code = payload.code or b""
+    else:
+        key = blob.key
+        code = persistently(lambda: storage().get(payload.header.bucket, key))
+    _check(code, blob.id, "the function")
+    function: Callable[..., Any] = pickle.loads(code)  # noqa: S301 - it has the hash that the payload says
+    return function
+
+
+def load_arguments(args: bytes | Span | Gather, storage: Callable[[], WorkerStorage]) -> Arguments:
+    """Args and kwargs of a call, from wherever they are.  Raises whatever loading them does."""
+    match args:
+        case Span():
+            data = persistently(lambda: storage().get(args.bucket, args.key, args.start, args.stop))
+            _check(data, args.sha256, "the stored arguments")
+        case Gather():
+            return gather(args, storage())
+        case _:
+            data = args
+    loaded: Arguments = pickle.loads(data)  # noqa: S301 - from the payload, or with the hash that it says
+    return loaded
+
+
+def _check(data: bytes, sha256: str, what: str) -> None:
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{what} of {len(data)} bytes are not what the client sent: their SHA-256 is not {sha256}")
+
+
+def persistently(action: Callable[[], T]) -> T:
+    """What the action returns, which is tried again when it fails: storages have their moments."""
+    for pause in PAUSES:
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the last try raises it
+            time.sleep(pause)
+    return action()
 
 
 def encode(value: object) -> Result:
@@ -88,12 +192,13 @@ def describe(value: object) -> str:
     )
 
 
-def gather(inputs: Gather, storage: WorkerStorage) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def gather(inputs: Gather, storage: WorkerStorage) -> Arguments:
     """A reducer's arguments: every stored result, checked before it is unpickled."""
     results = []
     for call in range(inputs.start, inputs.stop):
         attempt = inputs.attempts.get(call, 0)
-        sealed = storage.get(inputs.bucket, wire.result_key(inputs.executor, inputs.job, call, attempt))
+        key = wire.result_key(inputs.executor, inputs.job, call, attempt)
+        sealed = persistently(partial(storage.get, inputs.bucket, key))
         content = wire.unseal(inputs.mac_key, inputs.executor, inputs.job, call, attempt, "ok", sealed)
         results.append(pickle.loads(content))  # noqa: S301 - unsealed with the job's key
     return ((results,), {}) if inputs.parameter is None else ((), {inputs.parameter: results})
@@ -102,11 +207,12 @@ def gather(inputs: Gather, storage: WorkerStorage) -> tuple[tuple[Any, ...], dic
 def store(storage: WorkerStorage, header: Header, call: int, attempt: int, chunks: Sequence[Buffer]) -> None:
     """Put a call's result where reducers, and `persist`, find it."""
     sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, "ok", chunks)
-    storage.put(header.bucket, wire.result_key(header.executor, header.job, call, attempt), sealed)
+    key = wire.result_key(header.executor, header.job, call, attempt)
+    persistently(lambda: storage.put(header.bucket, key, sealed))
 
 
-def store_status(storage: WorkerStorage, header: Header, status: wire.CallStatus) -> None:
-    """Put a call's status where the storage monitor lists it; after its result."""
-    call, attempt, state = status.call, status.attempt, status.state
-    sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, state, [wire.encode_status(status)])
-    storage.put(header.bucket, wire.status_key(header.executor, header.job, call, attempt, state), sealed)
+def store_status(storage: WorkerStorage, header: Header, status: CallStatus) -> None:
+    """Put a call's status where the storage monitor lists it; after its result, which is not in it."""
+    sealed = wire.seal_status(header.mac_key, replace(status, result=None))
+    key = wire.status_key(header.executor, header.job, status.call, status.attempt, status.state)
+    persistently(lambda: storage.put(header.bucket, key, [sealed]))

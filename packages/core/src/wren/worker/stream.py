@@ -28,7 +28,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from wren.wire import Buffer, Gather, Header
+from wren.wire import Buffer, Gather, Header, Span
 
 HEAD: Final = struct.Struct("<BxxxIIQQdd")
 CLAIM: Final = struct.Struct("<I")  # what a claim pipe carries: for each call the token of its batch
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
     calls: Sequence[int]
     plain: tuple[Sequence[tuple[Any, ...]], Sequence[dict[str, Any]] | None] | None = None  # args and kwargs of scalars
     sizes: Sequence[int] | None = None  # of the pickles of (args, kwargs) in the frame's extra bytes
-    gather: Sequence[Gather] | None = None
+    stored: Sequence[Span | Gather] | None = None
 
 
 def frame(

@@ -1,0 +1,60 @@
+"""Objects in an SQLite file, for both sides: workers open it, too, so it needs the standard library only."""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from wren.wire import Buffer
+
+_SETUP: Final = "CREATE TABLE IF NOT EXISTS objects (bucket, key, data, mtime, etag, PRIMARY KEY (bucket, key))"
+
+
+class Objects:
+    """One table, opened anew for each request: SQLite sees to threads, processes and crashes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        """Write an object; FileExistsError with `if_absent` when there is one."""
+        row = (bucket, key, b"".join(chunks), time.time(), uuid.uuid4().hex)
+        with self._open() as database:
+            how = "IGNORE" if if_absent else "REPLACE"
+            if not database.execute(f"INSERT OR {how} INTO objects VALUES (?, ?, ?, ?, ?)", row).rowcount:
+                raise FileExistsError(key)
+
+    def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of an object; FileNotFoundError."""
+        size = max(0, stop - start) if stop is not None else 1 << 40
+        query = "SELECT substr(data, ?, ?) FROM objects WHERE bucket = ? AND key = ?"
+        with self._open() as database:
+            row = database.execute(query, (start + 1, size, bucket, key)).fetchone()
+        if row is None:
+            raise FileNotFoundError(key)
+        return bytes(row[0])
+
+    def list(self, bucket: str, prefix: str, after: str = "") -> list[tuple[Any, ...]]:
+        """Key, size, mtime and etag of each object whose key begins so and sorts behind `after`, by their bytes."""
+        query = "SELECT key, length(data), mtime, etag FROM objects WHERE bucket = ? AND key > ?"
+        with self._open() as database:
+            rows = database.execute(f"{query} AND substr(key, 1, ?) = ? ORDER BY key", (bucket, after, len(prefix), prefix))
+            return rows.fetchall()
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Remove those of them that are there."""
+        with self._open() as database:
+            database.executemany("DELETE FROM objects WHERE bucket = ? AND key = ?", ((bucket, key) for key in keys))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        database = sqlite3.connect(self._path, timeout=60)
+        try:
+            database.execute("PRAGMA synchronous = OFF")  # what is lost with the power runs again
+            database.execute(_SETUP)
+            with database:
+                yield database
+        finally:
+            database.close()

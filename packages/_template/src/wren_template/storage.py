@@ -1,0 +1,76 @@
+"""The storage: `wren_template.objects` behind wren's contract, with wren's errors in the place of SQLite's."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+import pluggy
+
+from wren.errors import NoSuchKey, PreconditionFailed, storage_errors
+from wren.spi import Feature, ObjectInfo, Storage
+from wren.wire import Buffer, Handle
+from wren_template.objects import Objects
+from wren_template.options import TemplateOptions
+
+hookimpl = pluggy.HookimplMarker("wren")
+
+
+class TemplateStorage(Storage[TemplateOptions]):
+    """Objects in one file, which workers on this machine open by its path."""
+
+    name: ClassVar[str] = "template"
+    options_type: ClassVar[type] = TemplateOptions
+    features: ClassVar[Feature] = Feature.WORKER
+
+    def __init__(self, options: TemplateOptions) -> None:
+        super().__init__(options)
+        self._path = os.path.abspath(options.path)
+        self._objects = Objects(self._path)
+
+    @property
+    def bucket(self) -> str:
+        return self.options.bucket
+
+    def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        data = b"".join(chunks)  # what the caller's chunks raise is the caller's own
+        with _errors(bucket, key):
+            self._objects.put(bucket, key, [data], if_absent=if_absent)
+
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        if if_match is not None and self.head(bucket, key).etag != if_match:
+            raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
+        with _errors(bucket, key):
+            return self._objects.get(bucket, key, start, stop)
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        with _errors(bucket, prefix):
+            found = self._objects.list(bucket, prefix, after)
+        for each in found:
+            yield ObjectInfo(*each)
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        info = next(self.list(bucket, key), None)
+        if info is None or info.key != key:
+            raise NoSuchKey(f"no object {bucket}/{key} in the template storage")
+        return info
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        with _errors(bucket, "several keys"):
+            self._objects.delete(bucket, keys)
+
+    def worker(self) -> Handle:
+        return Handle("wren_template.objects:Objects", {"path": self._path})
+
+
+def _errors(bucket: str, key: str) -> AbstractContextManager[None]:
+    return storage_errors("template", bucket, key, sqlite3.Error)
+
+
+@hookimpl
+def wren_storage() -> type[TemplateStorage]:
+    """The plugin."""
+    return TemplateStorage

@@ -1,0 +1,155 @@
+"""What wren itself keeps in a storage: large functions and arguments on the way there, results and statuses back."""
+
+import contextlib
+import hashlib
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from wren import wire
+from wren.errors import NoSuchKey, SerializationError, StorageError
+from wren.serialize import StoredArguments, load_failure
+from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
+from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
+
+__all__ = ["Packer", "list_statuses", "load_stored", "read_status"]
+
+INLINE: Final = 1 << 16  # bytes of a function, of a call's arguments or of a stored result that ride along all the same
+DIRECT_INLINE: Final = (
+    1 << 20
+)  # bytes of a result that comes back on the backend's own channel although there is a storage
+ENVELOPE: Final = 4096  # bytes of a payload beside the function and the arguments, environment not counted
+DAY: Final = 86_400.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A job's function and arguments, of which what is large is stored now."""
+
+    function: Blob
+    arguments: Arguments
+    in_storage: bool  # whether any of it is
+
+
+class Packer:
+    """Puts what does not fit into payloads into the storage, for one engine."""
+
+    def __init__(self, storage: Storage[Any], limits: Limits, retention: float) -> None:
+        self._storage, self._limits, self._retention = storage, limits, retention
+        self._reachable = Feature.WORKER in storage.features
+        self._functions: set[str] = set()  # those that are stored, by id
+
+    def result_inline(self, stored: bool) -> int | None:
+        """Bytes of a result that may ride in a status; `stored`: the job stores its results anyway."""
+        wanted = (INLINE if stored else DIRECT_INLINE) if self._reachable else None
+        return min((limit for limit in (wanted, self._limits.result) if limit is not None), default=None)
+
+    def pack(self, executor: str, job: str, blob: Blob, code: Sequence[Buffer], arguments: Arguments) -> Packed:
+        """Store what is large.  SerializationError where it can neither travel nor be stored; StorageError."""
+        room = self._limits.payload
+        limit = INLINE if room is None else min(INLINE, (room - ENVELOPE) * 3 // 8)  # of two parts, in base64
+        if not self._reachable:
+            self._check_fits(blob, arguments)
+            return Packed(blob, arguments, in_storage=False)
+        stores_function = blob.size > limit
+        if stores_function:
+            blob = replace(blob, key=f"wren/functions/{blob.id}")
+            self._store_function(blob, code)
+        spans = self._store_arguments(executor, job, arguments, limit)
+        return Packed(
+            blob, StoredArguments(arguments, spans) if spans else arguments, in_storage=stores_function or bool(spans)
+        )
+
+    def _check_fits(self, blob: Blob, arguments: Arguments) -> None:
+        room = self._limits.payload
+        if room is None:
+            return
+        for call in range(len(arguments)):
+            size = sum(map(len, arguments.pickled(call))) if arguments.stored(call) is None else 0
+            if (blob.size + size) * 4 // 3 + ENVELOPE > room:
+                raise SerializationError(
+                    f"call {call} needs {size} bytes of arguments and {blob.size} of function, more than the payload "
+                    f"of {room} bytes that the backend takes: use a storage that workers can open, which the "
+                    f"{self._storage.name} storage is not"
+                )
+
+    def _store_function(self, blob: Blob, code: Sequence[Buffer]) -> None:
+        """Once for all jobs and sessions; again when it may soon be cleaned away."""
+        assert blob.key is not None
+        if blob.id in self._functions:
+            return
+        bucket = self._storage.bucket
+        try:
+            fresh = time.time() - self._storage.head(bucket, blob.key).mtime < self._retention * DAY / 2
+        except NoSuchKey:
+            fresh = False
+        if not fresh:
+            self._storage.put(bucket, blob.key, code)
+        self._functions.add(blob.id)
+
+    def _store_arguments(self, executor: str, job: str, arguments: Arguments, limit: int) -> dict[int, Span]:
+        """All that are large in one object, streamed, to be read by range."""
+        bucket, key = self._storage.bucket, f"{wire.job_prefix(executor, job)}data"
+        spans: dict[int, Span] = {}
+
+        def chunks() -> Iterator[Buffer]:
+            start = 0
+            for call in range(len(arguments)):
+                if arguments.stored(call) is not None:
+                    continue
+                pickled = arguments.pickled(call)
+                size = sum(map(len, pickled))
+                if size > limit:
+                    digest = hashlib.sha256()
+                    for chunk in pickled:
+                        digest.update(chunk)
+                        yield chunk
+                    spans[call] = Span(bucket, key, start, start + size, digest.hexdigest())
+                    start += size
+
+        source = chunks()
+        first = next(source, None)
+        if first is not None:
+            self._storage.put(bucket, key, _chain(first, source))
+        return spans
+
+
+def _chain(first: Buffer, rest: Iterator[Buffer]) -> Iterator[Buffer]:
+    yield first
+    yield from rest
+
+
+def list_statuses(storage: Storage[Any], job: Header, shard: int) -> Iterator[Listed]:
+    """The stored statuses of a shard of calls; what else somebody has put there is no matter of ours."""
+    for info in storage.list(job.bucket, wire.status_prefix(job.executor, job.job, shard)):
+        with contextlib.suppress(ValueError):
+            call, attempt, state = wire.parse_status_key(info.key)
+            yield Listed(job.executor, job.job, call, attempt, state, info.mtime)
+
+
+def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -> Any:
+    """The value of a stored result, or raises the exception of a stored failure.
+
+    Nothing is unpickled that the job's own worker did not seal: StorageError then.
+    """
+    if stored.state == "ok":
+        key = wire.result_key(job.executor, job.job, call, stored.attempt)
+        return pickle.loads(_unsealed(storage, job, key, call, stored))  # noqa: S301 - unsealed with the job's key
+    failure = read_status(storage, job, call, stored.attempt).failure
+    raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
+
+
+def read_status(storage: Storage[Any], job: Header, call: int, attempt: int) -> CallStatus:
+    """The stored status of a failed attempt.  StorageError where there is none that the job's own worker sealed."""
+    key = wire.status_key(job.executor, job.job, call, attempt, "err")
+    return wire.decode_status(_unsealed(storage, job, key, call, Stored(attempt, "err")))
+
+
+def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: Stored) -> memoryview:
+    sealed = storage.get(job.bucket, key)
+    try:
+        return wire.unseal(job.mac_key, job.executor, job.job, call, stored.attempt, stored.state, sealed)
+    except ValueError as error:
+        raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error
