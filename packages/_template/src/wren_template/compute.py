@@ -15,7 +15,7 @@ import pluggy
 
 from wren.errors import BackendError, NotDeployed, Unavailable
 from wren.http import HttpCompute
-from wren.spi import Alive, Deployment, Exited, Feature, Invocation, Limits, Receipt, Runtime, RuntimeInfo, fingerprint
+from wren.spi import Deployment, Feature, Invocation, Limits, Runtime, RuntimeInfo, fingerprint
 from wren_template.options import TemplateOptions
 
 hookimpl = pluggy.HookimplMarker("wren")
@@ -26,7 +26,7 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
 
     name: ClassVar[str] = "template"
     options_type: ClassVar[type] = TemplateOptions
-    features: ClassVar[Feature] = HttpCompute.features | Feature.PROBE | Feature.LIST
+    features: ClassVar[Feature] = HttpCompute.features | Feature.LIST
     limits = Limits(payload=32 << 20, concurrency=64)
 
     def __init__(self, options: TemplateOptions) -> None:
@@ -39,10 +39,10 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
         name = f"template-{fingerprint(runtime, secrets, self._key)}"
         with self._lock:
             if name not in self._deployed or _exited(self._deployed[name]):
-                self._deployed[name] = self._start(name, runtime, secrets)
+                self._deployed[name] = self._run_shell(name, runtime, secrets)
             return self._deployed[name]
 
-    def _start(self, name: str, runtime: Runtime, environment: Mapping[str, str]) -> Deployment:
+    def _run_shell(self, name: str, runtime: Runtime, environment: Mapping[str, str]) -> Deployment:
         tag = secrets.token_hex(16)
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
             own = {
@@ -73,10 +73,8 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
 
     def deployments(self) -> Iterator[Deployment]:
         with self._lock:
-            yield from [deployment for deployment in self._deployed.values() if not _exited(deployment)]
-
-    def probe(self, deployment: Deployment, receipt: Receipt) -> Alive | Exited:
-        return Exited("its shell is gone") if _exited(deployment) else Alive()
+            known = list(self._deployed.values())
+        yield from (deployment for deployment in known if not _exited(deployment))
 
     def kill(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
         killed = super().kill(deployment, invocation, calls)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from wren.wire import Buffer
 
+LARGEST: Final = 2**31 - 1  # bytes that SQLite can keep in an object
 _SETUP: Final = "CREATE TABLE IF NOT EXISTS objects (bucket, key, data, mtime, etag, PRIMARY KEY (bucket, key))"
 
 
@@ -28,7 +29,7 @@ class Objects:
 
     def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes of an object; FileNotFoundError."""
-        size = max(0, stop - start) if stop is not None else 1 << 40
+        size = max(0, stop - start) if stop is not None else LARGEST
         query = "SELECT substr(data, ?, ?) FROM objects WHERE bucket = ? AND key = ?"
         with self._open() as database:
             row = database.execute(query, (start + 1, size, bucket, key)).fetchone()
@@ -40,7 +41,9 @@ class Objects:
         """Key, size, mtime and etag of each object whose key begins so and sorts behind `after`, by their bytes."""
         query = "SELECT key, length(data), mtime, etag FROM objects WHERE bucket = ? AND key > ?"
         with self._open() as database:
-            rows = database.execute(f"{query} AND substr(key, 1, ?) = ? ORDER BY key", (bucket, after, len(prefix), prefix))
+            rows = database.execute(
+                f"{query} AND substr(key, 1, ?) = ? ORDER BY key", (bucket, after, len(prefix), prefix)
+            )
             return rows.fetchall()
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:

@@ -1,9 +1,9 @@
 """The storage: `wren_template.objects` behind wren's contract, with wren's errors in the place of SQLite's."""
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import ClassVar
 
 import pluggy
@@ -26,7 +26,7 @@ class TemplateStorage(Storage[TemplateOptions]):
 
     def __init__(self, options: TemplateOptions) -> None:
         super().__init__(options)
-        self._path = os.path.abspath(options.path)
+        self._path = str(Path(options.path).absolute())
         self._objects = Objects(self._path)
 
     @property

@@ -31,11 +31,11 @@ from wren.job import CallOptions, Job, make_header, pickle_blob
 from wren.polling import StorageMonitor, StorageMonitorOptions
 from wren.serialize import pickle_arguments
 from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Storage, Stored
-from wren.stored import Packer, load_stored
+from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
 from wren.watcher import Watcher
-from wren.wire import Header, job_prefix
+from wren.wire import CallStatus, Header, job_prefix
 
 __all__ = ["Engine"]
 
@@ -107,7 +107,11 @@ class Engine:
         self._invoker = Invoker(self.compute, self._runtime, self._secrets, flights, self._tracker)
         self._tracker.sender = self._invoker
         flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
+        self._watch()
+
+    def _watch(self) -> None:
         self._watchers = [Watcher(monitor, self.storage, self._tracker) for monitor in self._monitors()]
+        self._closed = False
 
     def _monitors(self) -> Iterator[Monitor[Any]]:
         """What brings the statuses that the backend does not bring itself: a monitor, and the sweep of the storage."""
@@ -186,6 +190,8 @@ class Engine:
         jobs = (job, *expected)
         try:
             with self._opening:
+                if self._closed:  # by an earlier end of its use
+                    self._watch()
                 self._closing = False
                 for each in jobs:
                     self._tracker.add(each)
@@ -224,6 +230,10 @@ class Engine:
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a stored result; raises the exception of a stored failure."""
         return load_stored(self.storage, job, call, stored)
+
+    def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
+        """The stored status of a call."""
+        return read_status(self.storage, job, call, stored)
 
     def finished(self, job_id: str) -> None:
         """Every call of a job has settled: what waited for it may go on."""
@@ -304,3 +314,4 @@ class Engine:
             for watcher in self._watchers:
                 watcher.end()
             self.storage.close()
+            self._closed = True

@@ -131,13 +131,14 @@ class PreconditionFailed(StorageError):
 @contextmanager
 def storage_errors(storage: str, bucket: str, key: str, *foreign: type[Exception]) -> Iterator[None]:
     """Turn the errors of files, and `foreign` ones, into those of storages."""
+    others: tuple[type[Exception], ...] = (OSError, *foreign)
     try:
         yield
     except FileNotFoundError as error:
         raise NoSuchKey(f"no object {bucket}/{key} in the {storage} storage") from error
     except FileExistsError as error:
         raise PreconditionFailed(f"the object {bucket}/{key} exists already") from error
-    except (OSError, *foreign) as error:
+    except others as error:
         raise StorageError(f"the {storage} storage cannot use {bucket}/{key}: {error}") from error
 
 

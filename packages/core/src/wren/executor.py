@@ -163,7 +163,7 @@ class FunctionExecutor:
             self._engine.wait()
         else:
             self._engine.end()
-        self._finalizer()
+        self._engine.close()
 
 
 def function_executor(

@@ -44,12 +44,14 @@ class Future(concurrent.futures.Future[T], Generic[T]):
     @property
     def logs(self) -> str:
         """What the function printed, empty until the call has ended."""
+        self.table.read_details(self.call)
         return self.table.logs.get(self.call, "")
 
     @property
     def stats(self) -> Mapping[str, float]:
         """`submitted`, `started`, `stopped` (epoch seconds) and `seconds`, as far as they are known."""
         table, call = self.table, self.call
+        table.read_details(call)
         known = {"submitted": table.submitted, "started": table.started[call], "stopped": table.stopped[call]}
         stats = {name: at for name, at in known.items() if at}
         if "started" in stats and "stopped" in stats:

@@ -59,6 +59,7 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
         self._jobs: dict[tuple[str, str], _Watched] = {}
         self._changed = threading.Condition()
         self._listed = float("-inf")
+        self._over = False
 
     def open_job(self, header: Header, calls: int, storage: Storage[Any]) -> Handle | None:
         with self._changed:
@@ -74,7 +75,7 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
                 due = self._listed + self.options.interval if self._jobs else deadline
                 now = time.monotonic()
                 if now < due or not self._jobs:
-                    if now >= deadline:
+                    if now >= deadline or self._over:
                         return []
                     self._changed.wait(min(due, deadline) - now)
                     continue
@@ -89,6 +90,7 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
 
     def close(self) -> None:
         with self._changed:
+            self._over = True
             self._jobs.clear()
             self._changed.notify_all()
 

@@ -279,7 +279,7 @@ class Compute(ABC, Generic[Options]):
         """
         for invocation in invocations:
             threading.Thread(
-                target=self._invoke, args=(deployment, invocation, report), name=f"wren-{self.name}", daemon=True
+                target=_invoke, args=(self, deployment, invocation, report), name=f"wren-{self.name}", daemon=True
             ).start()
 
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Receipt | Sequence[wire.CallStatus]:
@@ -290,39 +290,25 @@ class Compute(ABC, Generic[Options]):
         """
         raise NotImplementedError(f"{type(self).__qualname__} must implement invoke or submit")
 
-    def _invoke(self, deployment: Deployment, invocation: Invocation, report: Report) -> None:
-        try:
-            answer = self.invoke(deployment, invocation)
-        except (BackendError, CallError) as error:
-            report.failed(invocation, invocation.calls, error)
-        except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
-            report.failed(invocation, invocation.calls, escaped(self.name, error))
-        else:
-            if isinstance(answer, Receipt):
-                report.accepted(invocation, answer)
-            else:
-                for status in answer:
-                    report.status(invocation, status)
-
     def withdraw(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
         """Take back calls: those of them that had certainly not started, and will not.  Feature.WITHDRAW."""
-        raise self._unsupported("withdraw calls")
+        raise _unsupported(self, "withdraw calls")
 
     def kill(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
         """End running calls: those of them that were running; each is reported as `CallCancelled`.  Feature.KILL."""
-        raise self._unsupported("kill calls")
+        raise _unsupported(self, "kill calls")
 
     def logs(self, deployment: Deployment, receipt: Receipt) -> str:
         """What the platform kept of an invocation's output.  Feature.LOGS."""
-        raise self._unsupported("read logs")
+        raise _unsupported(self, "read logs")
 
     def probe(self, deployment: Deployment, receipt: Receipt) -> Alive | Exited:
         """Whether an invocation that was accepted still runs.  Feature.PROBE."""
-        raise self._unsupported("probe calls")
+        raise _unsupported(self, "probe calls")
 
     def deployments(self) -> Iterator[Deployment]:
         """What wren has deployed there.  Feature.LIST."""
-        raise self._unsupported("list deployments")
+        raise _unsupported(self, "list deployments")
 
     @abstractmethod
     def describe(self, runtime: Runtime) -> RuntimeInfo:
@@ -333,10 +319,36 @@ class Compute(ABC, Generic[Options]):
         yield from ()
 
     def close(self) -> None:
-        """Let go of connections.  Idempotent; calls that run go on."""
+        """Let go of connections, and of what only this object needs.
 
-    def _unsupported(self, what: str) -> Unsupported:
-        return Unsupported(f"the {self.name} backend cannot {what}")
+        Idempotent.  Core calls it when no call of the executor runs; what is used again is opened again.
+        """
+
+
+# Not methods: their names would be those that the authors of backends may not use.
+
+
+def _unsupported(compute: Compute[Any], what: str) -> Unsupported:
+    return Unsupported(f"the {compute.name} backend cannot {what}")
+
+
+def _invoke(compute: Compute[Any], deployment: Deployment, invocation: Invocation, report: Report) -> None:
+    """Have a backend invoke, blocking, and report what came of it."""
+    try:
+        answer = compute.invoke(deployment, invocation)
+    except (BackendError, CallError) as error:
+        report.failed(invocation, invocation.calls, error)
+    except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
+        report.failed(invocation, invocation.calls, escaped(compute.name, error))
+    else:
+        if isinstance(answer, Receipt):
+            report.accepted(invocation, answer)
+            return
+        for status in answer:
+            report.status(invocation, status)
+        missing = sorted(set(invocation.calls) - {status.call for status in answer})
+        if missing:
+            report.failed(invocation, missing, PluginFault(f"the {compute.name} backend gave no status of the call"))
 
 
 def escaped(name: str, error: Exception) -> PluginFault:
@@ -377,7 +389,10 @@ class Storage(ABC, Generic[Options]):
 
     @abstractmethod
     def put(self, bucket: str, key: str, chunks: Iterable[wire.Buffer], *, if_absent: bool = False) -> None:
-        """Write an object, atomically; replaces one of the same key, or with `if_absent` PreconditionFailed."""
+        """Write an object, atomically; replaces one of the same key, or with `if_absent` PreconditionFailed.
+
+        The chunks are streamed.  What their iterator raises comes out as it is, and nothing is written then.
+        """
 
     @abstractmethod
     def get(
@@ -413,7 +428,7 @@ class Storage(ABC, Generic[Options]):
         yield from ()
 
     def close(self) -> None:
-        """Let go of connections.  Idempotent."""
+        """Let go of connections.  Idempotent; what is used again is opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +468,7 @@ class Monitor(ABC, Generic[Options]):
         """What came in, waiting at most `timeout` seconds for some: messages of reporters as they are, or listings.
 
         May repeat.  Messages are sealed statuses, and core believes none that was not sealed with its job's key.
+        MonitorError when it is dead.
         """
 
     @abstractmethod
@@ -468,4 +484,4 @@ class Monitor(ABC, Generic[Options]):
         yield from ()
 
     def close(self) -> None:
-        """Let go of connections.  Idempotent."""
+        """Let go of connections; an `events` that waits returns.  Idempotent, and final: another one is made then."""

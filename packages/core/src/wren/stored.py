@@ -137,14 +137,14 @@ def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -
     if stored.state == "ok":
         key = wire.result_key(job.executor, job.job, call, stored.attempt)
         return pickle.loads(_unsealed(storage, job, key, call, stored))  # noqa: S301 - unsealed with the job's key
-    failure = read_status(storage, job, call, stored.attempt).failure
+    failure = read_status(storage, job, call, stored).failure
     raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
 
 
-def read_status(storage: Storage[Any], job: Header, call: int, attempt: int) -> CallStatus:
-    """The stored status of a failed attempt.  StorageError where there is none that the job's own worker sealed."""
-    key = wire.status_key(job.executor, job.job, call, attempt, "err")
-    return wire.decode_status(_unsealed(storage, job, key, call, Stored(attempt, "err")))
+def read_status(storage: Storage[Any], job: Header, call: int, stored: Stored) -> CallStatus:
+    """The stored status of an attempt.  StorageError where there is none that the job's own worker sealed."""
+    key = wire.status_key(job.executor, job.job, call, stored.attempt, stored.state)
+    return wire.decode_status(_unsealed(storage, job, key, call, stored))
 
 
 def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: Stored) -> memoryview:

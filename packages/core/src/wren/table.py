@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from wren import callbacks
 from wren.serialize import load_failure
 from wren.spi import Outcomes, Pickled, Stored
-from wren.wire import Failure, Header
+from wren.wire import CallStatus, Failure, Header
 
 __all__ = ["CallTable", "Owner", "Waiter"]
 
@@ -54,6 +54,9 @@ class Owner(Protocol):
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a result that was stored; raises the exception of a failure that was."""
+
+    def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
+        """The stored status of a call."""
 
     def finished(self, job: str) -> None:
         """Every call of the job has settled.  Called once, in whatever thread settled the last."""
@@ -94,7 +97,8 @@ class CallTable:
 
     __slots__ = (
         "__weakref__", "_header", "_owner", "_waiters", "_watches", "collected", "executor_id", "failures", "job_id",
-        "loaded", "logs", "reduced_by", "single", "started", "states", "stopped", "submitted", "unfinished", "values",
+        "listed", "loaded", "logs", "reduced_by", "single", "started", "states", "stopped", "submitted", "unfinished",
+        "values",
     )  # fmt: skip
 
     def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner, header: Header | None = None) -> None:
@@ -112,6 +116,7 @@ class CallTable:
         self.started = array("d", bytes(8 * count))
         self.stopped = array("d", bytes(8 * count))
         self.logs: dict[int, str] = {}
+        self.listed: dict[int, Stored] = {}  # those of whom a stored status has times and logs that nobody has read
         self._waiters: list[Waiter] = []
         self._watches: dict[int, Watch] = {}
 
@@ -298,6 +303,18 @@ class CallTable:
                 return self._owner.load(self._header, call, value)
             case Failure():
                 return load_failure(value, f"wren: this was call {call} of job {self.executor_id}/{self.job_id}")
+
+    def read_details(self, call: int) -> None:
+        """Fetch times and logs where only the name of the status was looked at.  StorageError."""
+        stored = self.listed.get(call)
+        if stored is None or self.states[call] <= RUNNING or self._header is None:
+            return
+        status = self._owner.read_status(self._header, call, stored)
+        with _lock:
+            self.listed.pop(call, None)
+            self.started[call], self.stopped[call] = status.started, status.stopped
+            if status.logs:
+                self.logs[call] = status.logs
 
     def watch(self, call: int, future: concurrent.futures.Future[Any]) -> Watch:
         """What the standard library's waiters need of a call's future, made when first asked for."""

@@ -51,7 +51,7 @@ class Tracker:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()  # of `Job.current`
         self.sender: Sender  # the invoker, which is made with this tracker
-        self.dropped: Counter[str] = Counter()  # "late", "forged"
+        self.dropped: Counter[str] = Counter()  # "late", "forged", "foreign"
 
     def add(self, job: Job) -> None:
         """Begin to track a job."""
@@ -92,9 +92,16 @@ class Tracker:
             self._succeed(job, outcomes, invocation.attempt)
 
     def status(self, invocation: Invocation, status: CallStatus) -> None:
+        header = invocation.header
         job = self._job(invocation)
-        if job is not None:
+        if job is None:
+            return
+        same = (status.executor, status.job, status.attempt) == (header.executor, header.job, invocation.attempt)
+        if same and status.call in invocation.calls:
             self._settle(job, status)
+        else:
+            self.dropped["foreign"] += 1
+            _log.warning("a status of call %s was reported for another invocation, and dropped", status.call)
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         flight = self._flights.find(invocation)
@@ -116,13 +123,15 @@ class Tracker:
         job = self._jobs.get(listed.job)
         if job is None or job.header.executor != listed.executor or listed.call >= len(job.table):
             return
+        stored = Stored(listed.attempt, listed.state)
+        if job.table.states[listed.call] <= RUNNING:
+            job.table.listed[listed.call] = stored
         if listed.state == "ok":
-            outcomes = Outcomes([listed.call], [Stored(listed.attempt)], [0.0], [listed.stopped])
-            self._succeed(job, outcomes, listed.attempt)
+            self._succeed(job, Outcomes([listed.call], [stored], [0.0], [listed.stopped]), listed.attempt)
         elif listed.attempt < job.options.retries:
             self._read_failure(job, listed)  # whether it is tried again depends on what it was
         else:
-            self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)
+            self._conclude(job, listed.call, listed.attempt, stored, stopped=listed.stopped)
 
     def message(self, message: bytes) -> None:
         """A sealed status came from a monitor, which others may be able to write to."""
@@ -232,7 +241,7 @@ class Tracker:
 
     def _read_failure(self, job: Job, listed: Listed) -> None:
         try:
-            status = read_status(self._storage, job.header, listed.call, listed.attempt)
+            status = read_status(self._storage, job.header, listed.call, Stored(listed.attempt, "err"))
         except WrenError as error:
             _log.warning("a stored status cannot be read: %s", error)
             self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)

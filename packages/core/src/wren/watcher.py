@@ -72,7 +72,9 @@ class Watcher:
     def _ask(self) -> None:
         callbacks.own_thread()
         while True:
-            for event in self._try(lambda: self._monitor.events(TURN)) or ():
+            events = self._try(lambda: self._monitor.events(TURN))
+            self._failed = events is None
+            for event in events or ():
                 if isinstance(event, Listed):
                     self._tracker.listed(event)
                 else:
@@ -96,7 +98,6 @@ class Watcher:
                     error,
                     exc_info=None if isinstance(error, WrenError) else error,
                 )
-            self._failed = True
+            self._failed = True  # until it brings events again
             return None
-        self._failed = False
         return result

@@ -4,18 +4,19 @@ import os
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import pluggy
 
 from wren.errors import ConfigError, Unsupported
 from wren.local.options import LocalhostOptions
 from wren.local.pool import Pool
-from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, RuntimeInfo, Shell
+from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, RuntimeInfo, Shell, fingerprint
 from wren.worker.stream import Context
 
 hookimpl = pluggy.HookimplMarker("wren")
 
+_KEY: Final = os.urandom(16)  # deployments end with this process
 _pools: dict[int, Pool] = {}  # by size: executors that ask for the same number of workers share them
 
 
@@ -42,13 +43,14 @@ class LocalCompute(Compute[LocalhostOptions]):
         size = runtime.workers or self.options.workers or len(os.sched_getaffinity(0))
         if size < 1:
             raise ConfigError(f"workers in section [localhost] is {size}: give 1 or more")
-        return Deployment(f"localhost-{size}", runtime, state=size)
+        name = f"localhost-{size}-{fingerprint(runtime, secrets, _KEY)}" if secrets else f"localhost-{size}"
+        return Deployment(name, runtime, state=(size, dict(secrets)))
 
     def undeploy(self, deployment: Deployment) -> None:
         """The workers stay for other executors; they end with this process."""
 
     def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
-        _pool(deployment).submit(invocations, report, _context())
+        _pool(deployment).submit(invocations, report, _context(deployment))
 
     def withdraw(self, deployment: Deployment, invocation: Invocation, calls: Sequence[int]) -> Sequence[int]:
         return _pool(deployment).withdraw(invocation, calls)
@@ -62,18 +64,18 @@ class LocalCompute(Compute[LocalhostOptions]):
 
 def _pool(deployment: Deployment) -> Pool:
     """Looked up each time: a forked child has none of its parent's."""
-    size: int = deployment.state
+    size: int = deployment.state[0]
     return _pools.get(size) or _pools.setdefault(size, Pool(size))
 
 
-def _context() -> Context:
-    """What workers take over from this process as it is now."""
+def _context(deployment: Deployment) -> Context:
+    """What workers take over from this process as it is now, and the deployment's secrets."""
     try:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = ""
     path = tuple(each for each in sys.path if isinstance(each, str))  # type: ignore[redundant-expr]  # users put others in
-    return Context(path, cwd, dict(os.environ))
+    return Context(path, cwd, {**os.environ, **deployment.state[1]})
 
 
 @hookimpl
