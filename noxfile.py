@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
 # Quick answers first; the tests' summaries last, where a log is read first.
-nox.options.sessions = ["lint", "types", "build", "tests", "workspace", "coverage"]
+nox.options.sessions = ["lint", "types", "build", "template", "tests", "workspace", "coverage"]
 
 ROOT = Path(__file__).parent
 CORE = ROOT / "packages" / "core"
@@ -96,6 +97,9 @@ def tests(session: nox.Session, package: str) -> None:
     folder = PACKAGES[package]
     install(session, "test", packages=dict.fromkeys([CORE, folder]))
     suite = folder / "tests" if session.python in {OLDEST, NEWEST} else folder / "tests" / "unit"
+    if not suite.is_dir():
+        session.log(f"{package} has no unit tests, which are all that Python {session.python} runs")
+        return
     pytest = ["pytest", str(suite), *session.posargs]
     if session.python != NEWEST:
         session.run(*pytest)
@@ -112,6 +116,43 @@ def workspace(session: nox.Session) -> None:
     """Test what crosses packages, with all of them installed, and unmeasured: it holds import and time budgets."""
     install(session, "test", packages=PACKAGES.values())
     session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+@timed
+def faults(session: nox.Session) -> None:
+    """Provoke every fault 50 times with short intervals, then once with wren's own; half an hour, so not by default."""
+    install(session, "test", packages=PACKAGES.values())
+    quiet = ["pytest", "tests/faults", "-q", *session.posargs]
+    session.run(*quiet, env={"WREN_FAULT_RUNS": "50"})
+    session.run(*quiet, env={"WREN_FAULT_DEFAULTS": "1"})
+
+
+@nox.session(python=OLDEST)
+@timed
+def template(session: nox.Session) -> None:
+    """Do what docs/write-a-backend.md tells an author: copy the template away, rename it, install it, run the kit."""
+    install(session, "build")
+    with tempfile.TemporaryDirectory(prefix="wren-template-") as temporary:
+        built, clean, copy = (Path(temporary, name) for name in ("built", "clean", "wren-backend-mine"))
+        shutil.copytree(ROOT / "packages" / "_template", copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        rename(copy, "template", "mine")
+        for package in (CORE, copy):
+            session.run("python", "-m", "build", "--installer=uv", f"--outdir={built}", str(package), silent=True)
+        session.run("python", "-m", "venv", str(clean))
+        pip = [str(clean / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        session.run(*pip, f"--find-links={built}", "wren-mine", "wren-core[testing]", external=True)
+        with session.chdir(copy):
+            session.run(str(clean / "bin" / "pytest"), "-q", "tests", external=True)
+
+
+def rename(folder: Path, old: str, new: str) -> None:
+    """Replace a name in all texts and paths below a folder, in every case."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(old, new).replace(old.title(), new.title()), encoding="utf-8")
+        path.rename(path.with_name(path.name.replace(old, new)))
 
 
 @nox.session(python=NEWEST)

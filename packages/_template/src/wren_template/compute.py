@@ -39,10 +39,10 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
         name = f"template-{fingerprint(runtime, secrets, self._key)}"
         with self._lock:
             if name not in self._deployed or _exited(self._deployed[name]):
-                self._deployed[name] = self._run_shell(name, runtime, secrets)
+                self._deployed[name] = self._start(name, runtime, secrets)
             return self._deployed[name]
 
-    def _run_shell(self, name: str, runtime: Runtime, environment: Mapping[str, str]) -> Deployment:
+    def _start(self, name: str, runtime: Runtime, environment: Mapping[str, str]) -> Deployment:
         tag = secrets.token_hex(16)
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
             own = {

@@ -10,7 +10,9 @@ from typing import Any, Final
 from wren.wire import Buffer
 
 LARGEST: Final = 2**31 - 1  # bytes that SQLite can keep in an object
-_SETUP: Final = "CREATE TABLE IF NOT EXISTS objects (bucket, key, data, mtime, etag, PRIMARY KEY (bucket, key))"
+_SETUP: Final = (
+    "CREATE TABLE IF NOT EXISTS objects (bucket, key CHECK (key <> ''), data, mtime, etag, PRIMARY KEY (bucket, key))"
+)
 
 
 class Objects:
@@ -35,7 +37,7 @@ class Objects:
             row = database.execute(query, (start + 1, size, bucket, key)).fetchone()
         if row is None:
             raise FileNotFoundError(key)
-        return bytes(row[0])
+        return row[0] or b""  # SQLite has no part of nothing
 
     def list(self, bucket: str, prefix: str, after: str = "") -> list[tuple[Any, ...]]:
         """Key, size, mtime and etag of each object whose key begins so and sorts behind `after`, by their bytes."""

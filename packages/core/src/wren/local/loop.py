@@ -95,7 +95,8 @@ class Loop:
         while True:
             try:
                 for key, _ in self._selector.select(self._wait()):
-                    if self.watches(key.fd):  # an action before it in this round may have ended it
+                    # An action before it in this round may have ended it, and its number be another's by now.
+                    if self._selector.get_map().get(key.fd) is key:
                         key.data()
                 self._owner.step()
             except Exception as error:  # noqa: BLE001 - ?

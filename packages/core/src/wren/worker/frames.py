@@ -28,7 +28,7 @@ ACCEPTED, HEARTBEAT, STATUS = range(1, 4)
 TAG: Final = "wren-tag"
 DELAY: Final = "wren-reply-delay"
 SHELL: Final = "wren-shell"
-QUOTED: Final = 500  # bytes of what is no frame that an error quotes
+QUOTED: Final = 4096  # bytes of what is no frame that are kept for an error, which quotes less
 
 
 class NoFrame(ValueError):
