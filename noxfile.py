@@ -141,7 +141,9 @@ def template(session: nox.Session) -> None:
             session.run("python", "-m", "build", "--installer=uv", f"--outdir={built}", str(package), silent=True)
         session.run("python", "-m", "venv", str(clean))
         pip = [str(clean / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        session.run(*pip, f"--find-links={built}", "wren-mine", "wren-core[testing]", external=True)
+        # Ours can only come from the folder just built; then the index adds what they depend on.
+        session.run(*pip, "--no-index", "--no-deps", f"--find-links={built}", "wren-mine", "wren-core", external=True)
+        session.run(*pip, "wren-mine", "wren-core[testing]", external=True)
         with session.chdir(copy):
             session.run(str(clean / "bin" / "pytest"), "-q", "tests", external=True)
 

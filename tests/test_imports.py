@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Final
 
+import h11
 import pytest
 
 import wren
@@ -14,6 +15,7 @@ HEAVY: Final = {
 }  # fmt: skip
 SDKS: Final = {"aiohttp", "boto3", "botocore", "docker", "h11", "ibm_boto3", "kubernetes", "numpy", "pika", "requests"}
 SHELL_BUDGET: Final = 85  # modules more than an interpreter that imports nothing
+HTTP_SHELL_BUDGET: Final = 130  # likewise; it decides the cold start of a container
 
 
 def modules_after(program: str, *flags: str) -> set[str]:
@@ -75,3 +77,32 @@ def test_the_pipe_shell_imports_the_standard_library_and_the_workers_half_of_wre
 
 def test_the_pipe_shell_imports_nothing_heavy() -> None:
     assert shell_modules() & (HEAVY | {"pathlib"}) == set()
+
+
+# ---------------------------------------------------------------- the http shell
+
+# As in a container, but for `site`: h11 is installed there, and is all that is wanted of what is.
+HTTP_SHELL: Final = (
+    "import sys; sys.path[:0] = {folders!r}; import wren, h11; del sys.path[:2]; import wren.worker.http"
+)
+
+
+def http_shell_modules() -> set[str]:
+    assert wren.__file__ is not None
+    folders = [module.__file__.removesuffix(f"/{module.__name__}/__init__.py") for module in (wren, h11)]
+    return modules_after(HTTP_SHELL.format(folders=folders), "-S") - modules_after("pass", "-S")
+
+
+def test_the_http_shell_keeps_its_budget_of_modules() -> None:
+    modules = http_shell_modules()
+    assert len(modules) <= HTTP_SHELL_BUDGET, sorted(modules)
+
+
+def test_the_http_shell_imports_the_standard_library_h11_and_the_workers_half_of_wren_only() -> None:
+    foreign = {name for name in http_shell_modules() if name.split(".")[0] not in sys.stdlib_module_names}
+    wrens = {name for name in foreign if name.split(".")[0] != "h11"}
+    assert {name for name in wrens if not name.startswith("wren.worker.")} == {"wren", "wren.wire", "wren.worker"}
+
+
+def test_the_http_shell_imports_nothing_heavy() -> None:
+    assert http_shell_modules() & (HEAVY | {"argparse", "logging", "pathlib", "http"}) == set()
