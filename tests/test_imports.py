@@ -88,8 +88,7 @@ HTTP_SHELL: Final = (
 
 
 def http_shell_modules() -> set[str]:
-    assert wren.__file__ is not None
-    folders = [module.__file__.removesuffix(f"/{module.__name__}/__init__.py") for module in (wren, h11)]
+    folders = [str(module.__file__).removesuffix(f"/{module.__name__}/__init__.py") for module in (wren, h11)]
     return modules_after(HTTP_SHELL.format(folders=folders), "-S") - modules_after("pass", "-S")
 
 

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wren import errors
-    from wren.executor import FunctionExecutor, function_executor, local_executor
+    from wren.executor import FunctionExecutor
+    from wren.factories import (
+        docker_executor,
+        function_executor,
+        ibm_cf_executor,
+        knative_executor,
+        local_executor,
+        openwhisk_executor,
+    )
     from wren.futures import Future
     from wren.results import ALL_COMPLETED, ALWAYS, ANY_COMPLETED, ReturnWhen
     from wren.standard import Executor
@@ -27,9 +35,13 @@ __all__ = [
     "FunctionExecutor",
     "Future",
     "ReturnWhen",
+    "docker_executor",
     "errors",
     "function_executor",
+    "ibm_cf_executor",
+    "knative_executor",
     "local_executor",
+    "openwhisk_executor",
 ]
 
 _HOMES = {
@@ -37,6 +49,7 @@ _HOMES = {
     "ALWAYS": "wren.results",
     "ANY_COMPLETED": "wren.results",
     "Executor": "wren.standard",
+    "FunctionExecutor": "wren.executor",
     "Future": "wren.futures",
     "ReturnWhen": "wren.results",
     "errors": "wren.errors",
@@ -46,7 +59,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'wren' has no attribute {name!r}")
-    module = importlib.import_module(_HOMES.get(name, "wren.executor"))
+    module = importlib.import_module(_HOMES.get(name, "wren.factories"))
     value = module if name == "errors" else getattr(module, name)
     globals()[name] = value
     return value

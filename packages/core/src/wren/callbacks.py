@@ -1,7 +1,8 @@
 """Runs what must not run in the thread that settles a future: that thread may not wait for anything.
 
-Two queues, each with a thread: the users' callbacks, which may wait for other futures, and what the engine does next
-(reducers, handing calls to backends), which those futures may need; and a clock for what the engine does later.
+Three queues, each with a thread: the users' callbacks, which may wait for other futures; what the engine does next
+(reducers, handing calls to backends), which those futures may need; and the removal of objects, for which a storage may
+take its time.  And a clock for what the engine does later.
 """
 
 import atexit
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 _log = logging.getLogger("wren.futures")
 
+LONGEST: Final = 3_600.0  # seconds that a queue is asked to wait: it has a limit
 LAST_SECONDS: Final = 5.0  # that the interpreter's end may wait
 
 _own = threading.local()
@@ -88,15 +90,19 @@ class _Clock:
                 later(heapq.heappop(due)[2])
                 continue
             with contextlib.suppress(Empty):
-                heapq.heappush(due, self._new.get(timeout=left))
+                heapq.heappush(due, self._new.get(timeout=left if left is None else min(left, LONGEST)))
 
 
-_users, _engines, _clock = _Runner("wren-callbacks"), _Runner("wren-engine"), _Clock()
+def _parts() -> tuple[_Runner, _Runner, _Runner, _Clock]:
+    return _Runner("wren-callbacks"), _Runner("wren-engine"), _Runner("wren-cleaner"), _Clock()
+
+
+_users, _engines, _cleaners, _clock = _parts()
 
 
 def _after_fork() -> None:
-    global _users, _engines, _clock  # the threads are not in the child
-    _users, _engines, _clock = _Runner("wren-callbacks"), _Runner("wren-engine"), _Clock()
+    global _users, _engines, _cleaners, _clock  # the threads are not in the child
+    _users, _engines, _cleaners, _clock = _parts()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -105,7 +111,7 @@ os.register_at_fork(after_in_child=_after_fork)
 @atexit.register
 def _drain() -> None:
     """At the interpreter's end, when the calls have settled: what was put there is still done, for a few seconds."""
-    for runner in (_engines, _users):
+    for runner in (_engines, _users, _cleaners):
         if runner.started:
             done = threading.Event()
             runner.put(done.set)
@@ -162,3 +168,8 @@ def later(action: Callable[[], object]) -> None:
 def after(seconds: float, action: Callable[[], object]) -> None:
     """Do something in the engine's thread, `seconds` from now."""
     _clock.put(seconds, action)
+
+
+def clean(action: Callable[[], object]) -> None:
+    """Remove something from a storage, some time."""
+    _cleaners.put(action)

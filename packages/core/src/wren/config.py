@@ -28,6 +28,8 @@ class WrenOptions:
     backend: str | None = None  # None: what the factory function says, else localhost
     storage: str | None = None
     workers: int | None = None  # most calls in flight
+    runtime: str | None = None  # an image, where the backend has images
+    runtime_memory: int | None = None  # MiB that a call may use; None: the backend's default
     retries: int = 0
     log_level: str | None = None  # of the logger `wren`
     start_timeout: float = 300.0  # seconds until a platform must have accepted a call, tries to deliver it included

@@ -28,7 +28,6 @@ from wren.flights import Flights, Rules
 from wren.futures import futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
-from wren.polling import StorageMonitor, StorageMonitorOptions
 from wren.serialize import pickle_arguments
 from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
@@ -40,6 +39,8 @@ from wren.wire import CallStatus, Header, job_prefix
 __all__ = ["Engine"]
 
 logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the program that uses wren says otherwise
+
+_log: Final = logging.getLogger("wren.engine")
 
 _executors: Final = itertools.count()
 _session: Final = os.urandom(3).hex()
@@ -54,27 +55,46 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-@atexit.register
 def _at_exit() -> None:
     """A program that ends without waiting has asked for its calls all the same, unless it was interrupted."""
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
     interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        if interrupted:
-            engine.end()
-        else:
-            engine.wait()
-        engine.clean()
-        engine.close()
+        for step in (engine.end if interrupted else engine.wait, engine.clean, engine.close):
+            try:
+                step()
+            except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
+                _log.exception("the end of executor %s failed", engine.id)
+
+
+try:
+    # Before threads can no more be started, which is so from Python 3.12 on when `atexit` has its turn.
+    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # as concurrent.futures does
+except (AttributeError, RuntimeError):
+    atexit.register(_at_exit)
 
 
 class Engine:
     """The running part of one executor.  Thread-safe."""
 
-    def __init__(self, config: Config, *, backend: str | None, storage: str | None, workers: int | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        backend: str | None = None,
+        storage: str | None = None,
+        workers: int | None = None,
+        runtime: str | None = None,
+        memory: int | None = None,
+        monitor: str | None = None,
+        persist: bool | None = None,
+    ) -> None:
         if config.sections:
             config.check_sections(["wren", *(info.name for kind in plugins.KINDS for info in plugins.installed(kind))])
         options = config.wren
+        if monitor is not None or persist is not None:
+            persist = options.persist if persist is None else persist
+            options = replace(options, monitor=monitor or options.monitor, persist=persist)
         backend, storage = backend or options.backend or "localhost", storage or options.storage or "localhost"
         workers = options.workers if workers is None else workers
         if workers is not None and (type(workers) is not int or workers < 1):
@@ -88,9 +108,13 @@ class Engine:
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
         self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
-        self._runtime = Runtime(workers=workers)
+        self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
+        self._runtimes = {self._runtime.memory: self._runtime}  # by memory
         self._config, self._options = config, options
         self._persist = options.persist or options.monitor is not None or Feature.DIRECT not in self.compute.features
+        for key in ("heartbeat", "start_timeout", "sweep"):
+            if not getattr(options, key) > 0:  # nor NaN
+                raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
         self._packer = Packer(self.storage, self.compute.limits, options.retention)
         self._opening = threading.Lock()
         self._closing = False
@@ -103,8 +127,8 @@ class Engine:
         options, heartbeat = self._options, Feature.HEARTBEAT in self.compute.features
         self._heartbeat = options.heartbeat if heartbeat else None
         flights = Flights(Rules(options.start_timeout, self._heartbeat, options.heartbeat))
-        self._tracker = Tracker(flights, self.storage)
-        self._invoker = Invoker(self.compute, self._runtime, self._secrets, flights, self._tracker)
+        self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
+        self._invoker = Invoker(self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
         self._tracker.sender = self._invoker
         flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
         self._watch()
@@ -121,7 +145,8 @@ class Engine:
         kind = plugins.load_monitor(name)
         yield kind(self._config.options(name, kind.options_type))
         if name != "storage":
-            yield StorageMonitor(StorageMonitorOptions(self._options.sweep))
+            sweep = plugins.load_monitor("storage")
+            yield sweep(sweep.options_type(interval=self._options.sweep))
 
     def _secrets(self) -> Mapping[str, str]:
         """What workers need to open the storage and to report."""
@@ -181,25 +206,32 @@ class Engine:
             heartbeat=self._heartbeat,
         )
         table = CallTable(self.id, job_id, len(arguments), self, header)
-        job = Job(header, chunks, arguments, table, options)
+        job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
         job.stores = gathered or persist or in_storage
         return job
+
+    def _runtime_of(self, options: CallOptions) -> Runtime:
+        memory = self._runtime.memory if options.memory is None else options.memory
+        return self._runtimes.setdefault(memory, replace(self._runtime, memory=memory))
 
     def launch(self, job: Job, *expected: Job) -> None:
         """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before."""
         jobs = (job, *expected)
         try:
             with self._opening:
-                if self._closed:  # by an earlier end of its use
-                    self._watch()
-                self._closing = False
+                if (
+                    self._tracker.find(job.header.job) is None
+                ):  # else a reducer's turn has come, and nobody's use begins
+                    if self._closed:  # by an earlier end of its use
+                        self._watch()
+                    self._closing = False
                 for each in jobs:
                     self._tracker.add(each)
             job.launched = True
             if not job.table.unfinished:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
                 return
-            self._invoker.deploy()  # what is wrong with it is the caller's to know
+            self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
             reporters = [watcher.open(job) for watcher in self._watchers]
             if any(reporters):
                 job.header = replace(job.header, reporter=reporters[0])
@@ -224,8 +256,12 @@ class Engine:
     def _cancel(self, table: CallTable, calls: Sequence[int]) -> None:
         job = self._tracker.find(table.job_id)
         if job is not None:
-            for call in self._invoker.withdraw(job, calls) if job.launched else calls:
-                table.cancelled(call)
+            self._tracker.withdrawn(job, self._invoker.withdraw(job, calls) if job.launched else calls)
+
+    def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
+        """End those of the calls that run, where the backend can: which ones.  They settle as `CallCancelled`."""
+        job = self._tracker.find(table.job_id)
+        return [] if job is None else self._invoker.kill(job, calls)
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a stored result; raises the exception of a stored failure."""
@@ -257,13 +293,19 @@ class Engine:
         header = job.header
         self._kept[header.job] = header
         # The collector runs finalizers anywhere, so that they may only put something into a queue.
-        weakref.finalize(job.table, callbacks.later, partial(self._remove, header.job)).atexit = False
+        weakref.finalize(job.table, callbacks.clean, partial(self._remove, header.job)).atexit = False
 
     def _remove(self, job_id: str) -> None:
         header = self._kept.pop(job_id, None)
         if header is not None:
             prefix = job_prefix(header.executor, header.job)
             self.storage.delete(header.bucket, [info.key for info in self.storage.list(header.bucket, prefix)])
+
+    def discard(self, job: Job) -> None:
+        """A job that was prepared will not be launched: remove what was stored for it."""
+        if job.stores:
+            self._kept[job.header.job] = job.header
+            callbacks.clean(partial(self._remove, job.header.job))
 
     def clean(self) -> None:
         """Remove what any job has stored."""
@@ -290,8 +332,7 @@ class Engine:
 
     def forked(self) -> None:
         """In a forked child: what runs is the parent's, and new jobs go their own way."""
-        for job in self._tracker.unfinished():
-            self._tracker.forget(job.header.job)
+        for job in self._tracker.unfinished():  # and nothing of the parent's other parts, which may be locked
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )

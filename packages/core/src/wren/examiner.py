@@ -29,12 +29,21 @@ class Examiner:
     def examine(self, flight: Flight, why: Late) -> None:
         """Settle the flight's calls, or see that it is asked again."""
         try:
-            if self._find_statuses(flight):
+            known = self._find_statuses(flight)
+            if known is None and self._may_answer(flight):
+                self._flights.ask_again(flight)
+                return
+            if not flight.open:
                 return
             found = self._probe(flight)
             if isinstance(found, Exited):
-                if not self._find_statuses(flight):  # of what ended in between
+                known = self._find_statuses(flight)  # of what ended in between
+                if known is None and self._may_answer(flight):
+                    self._flights.ask_again(flight)
+                elif flight.open:
                     self._lose(flight, why, found)
+            elif why is Late.QUIET:
+                self._flights.leave(flight)
             elif self._worth_waiting(flight, why, found):
                 self._flights.ask_again(flight)
             else:
@@ -59,23 +68,27 @@ class Examiner:
             until = (flight.accepted or flight.sent) + rules.start_timeout
         return time.monotonic() < until
 
+    def _may_answer(self, flight: Flight) -> bool:
+        """Whether a storage that does not answer gets more time: it is the truth, and is not given up soon."""
+        return not flight.doubted or time.monotonic() < flight.doubted + self._flights.rules.start_timeout
+
     # ---- asking
 
-    def _find_statuses(self, flight: Flight) -> bool:
-        """Take in what the storage has of the flight's calls; whether all of them have ended."""
+    def _find_statuses(self, flight: Flight) -> bool | None:
+        """Take in what the storage has of the flight's calls; None if it does not answer."""
         header = flight.job.header
         if not header.persist:
-            return False
+            return True
         for shard in sorted({call // SHARD for call in flight.open}):
             try:
                 found = list(list_statuses(self._storage, header, shard))
             except WrenError as error:
                 _log.info("the %s storage did not answer: %s", self._storage.name, error)
-                return False
+                return None
             for listed in found:
                 if listed.call in flight.open and listed.attempt == flight.invocation.attempt:
                     self._tracker.listed(listed)
-        return not flight.open
+        return True
 
     def _probe(self, flight: Flight) -> Alive | Exited | None:
         """What the platform says of it; None if it says nothing."""
@@ -109,6 +122,8 @@ class Examiner:
                 error = CallTimeout(f"{what} ran longer than its timeout of {flight.invocation.timeout:g} s{said}")
             case Late.SILENT:
                 error = WorkerLost(f"{_silence(flight)}{said}")
+            case Late.QUIET:
+                error = WorkerLost(f"{what} ended without a status{said}")
             case _ if flight.accepted is None:
                 error = WorkerLost(f"{what} was sent, but {flight.broken}{said}; it may have run")
             case _:

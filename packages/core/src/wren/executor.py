@@ -1,47 +1,76 @@
-"""`FunctionExecutor`, what most users see, and the functions that make one."""
+"""`FunctionExecutor`, what most users see.  `wren.factories` has the functions that make one."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
 from wren import binding, callbacks, reducers
 from wren.config import Config
+from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT
 from wren.engine import Engine
+from wren.errors import BindingError, Unsupported
 from wren.futures import Future, futures_of
-from wren.job import CallOptions
+from wren.job import CallOptions, RetryOn
 from wren.results import ALL_COMPLETED, Futures, Results
+from wren.spelling import also_spelled
+from wren.spi import Feature, Shell
 
-__all__ = ["FunctionExecutor", "function_executor", "local_executor"]
+__all__ = ["FunctionExecutor"]
 
 T = TypeVar("T")
-Extra = Sequence[Any] | Mapping[str, Any] | None
-Env = Mapping[str, Any] | None
+Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+Env: TypeAlias = Mapping[str, Any] | None
+Modules: TypeAlias = Iterable[Any] | None
+
+MIB = 1 << 20
 
 
 class FunctionExecutor:
     """Runs functions on a compute backend.  May be shared by threads; used in a `with`, it waits for its calls.
 
     `config` is a mapping of sections that overrides the configuration file key by key; `backend` and `storage_backend`
-    are plugins' names, by default the configuration's, else localhost; `workers` is the most calls at once; `retries`
-    how often a call that was lost may run again (0: a call runs at most once); `log_level` that of the logger `wren`.
-    Raises ConfigError, and PluginNotFound for a name that no installed package offers.
+    are plugins' names, by default the configuration's, else localhost.  `runtime` is an image, where the backend has
+    images, `runtime_memory` the MiB that a call may use.  `rabbitmq_monitor` has finished calls pushed by RabbitMQ.
+    `workers` is the most calls at once; `retries` how often a call that was lost may run again (0: a call runs at most
+    once); `persist` keeps results in the storage; `log_level` is that of the logger `wren`.
+
+    Raises ConfigError, PluginNotFound for a name that no installed package offers, and Unsupported for
+    `remote_invoker` where the backend's functions cannot invoke others.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any] | None = None,
-        *,
+        runtime: str | None = None,
+        runtime_memory: int | None = RUNTIME_MEMORY,
         backend: str | None = None,
         storage_backend: str | None = None,
+        rabbitmq_monitor: bool = False,
+        log_level: str | int | None = None,
+        remote_invoker: bool = False,
+        *,
         workers: int | None = None,
         retries: int | None = None,
-        log_level: str | int | None = None,
+        persist: bool | None = None,
     ) -> None:
         loaded = Config.load(config)
         loaded.set_log_level(log_level)
         self._retries = loaded.wren.retries if retries is None else retries
-        self._engine = Engine(loaded, backend=backend, storage=storage_backend, workers=workers)
+        self._engine = Engine(
+            loaded,
+            backend=backend,
+            storage=storage_backend,
+            workers=workers,
+            runtime=runtime,
+            memory=_given(runtime_memory),
+            monitor="rabbitmq" if rabbitmq_monitor else None,
+            persist=persist,
+        )
+        if remote_invoker and Feature.REMOTE_INVOKE not in self._engine.compute.features:
+            raise Unsupported(
+                f"functions on the {self._engine.compute.name} backend cannot invoke others: leave remote_invoker out"
+            )
         self._results = Results()
         self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
         self._finalizer.atexit = False
@@ -55,67 +84,109 @@ class FunctionExecutor:
         self,
         func: Callable[..., T],
         data: Any,
-        *,
         extra_env: Env = None,
-        timeout: float | None = None,
+        runtime_memory: int | None = RUNTIME_MEMORY,
+        timeout: float | None = TIMEOUT,
+        include_modules: Modules = MODULES,
+        exclude_modules: Modules = NOTHING_EXCLUDED,
+        *,
         retries: int | None = None,
+        retry_on: RetryOn | None = None,
     ) -> Future[T]:
         """Run one call and return its future.
 
         `data` becomes arguments as an element of `map` does.  `timeout`: seconds that it may run before it is killed.
         """
-        bound = binding.bind(func, [data])
-        options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
-        table = self._engine.start(f"A{self._engine.number()}", func, bound, options)
+        self._check_modules(include_modules, exclude_modules)
+        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on)
+        table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options)
         table.single = True
         futures = futures_of(table)
         self._results.add(futures)
         return futures[0]
 
+    @also_spelled(func="map_function", iterdata="map_iterdata", extra_args="extra_params")
     def map(
         self,
         map_function: Callable[..., T],
         map_iterdata: Iterable[Any],
-        *,
         extra_params: Extra = None,
         extra_env: Env = None,
-        timeout: float | None = None,
+        runtime_memory: int | None = RUNTIME_MEMORY,
+        timeout: float | None = TIMEOUT,
+        include_modules: Modules = MODULES,
+        exclude_modules: Modules = NOTHING_EXCLUDED,
+        chunk_size: int | None = None,
+        chunk_n: int | None = None,
+        invoke_pool_threads: int = 500,
+        *,
+        calls_per_activation: int = 1,
         retries: int | None = None,
+        retry_on: RetryOn | None = None,
     ) -> list[Future[T]]:
         """Run one call for each element and return their futures, in order.
 
         A tuple is the call's positional arguments, a dict its keywords where they fit, anything else its one argument;
-        `extra_params` go to every call.  `timeout`: seconds that each call may run before it is killed.  Raises
-        BindingError and SerializationError, both before anything is invoked.
+        `extra_params` go to every call.  `timeout`: seconds that each call may run before it is killed.
+        `calls_per_activation`: how many calls share an activation, one after another.  `retries`, `retry_on`: how often
+        and for which exceptions a call runs again, by default for calls that were lost.  `invoke_pool_threads` is
+        accepted; no backend needs so many threads.  Raises BindingError and SerializationError, both before anything is
+        invoked.
         """
+        self._check_modules(include_modules, exclude_modules)
+        _check_chunks(chunk_size, chunk_n)
         bound = binding.bind(map_function, map_iterdata, extra_params)
-        options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
+        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, calls_per_activation)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
         futures = futures_of(table)
         self._results.add(futures)
         return list(futures)
 
+    @also_spelled(
+        func="map_function",
+        map_func="map_function",
+        iterdata="map_iterdata",
+        reduce_func="reduce_function",
+        extra_args="extra_params",
+    )
     def map_reduce(
         self,
         map_function: Callable[..., Any],
         map_iterdata: Iterable[Any],
         reduce_function: Callable[..., T],
-        *,
         extra_params: Extra = None,
         reducer_wait_local: bool = False,
         extra_env: Env = None,
-        timeout: float | None = None,
+        map_runtime_memory: int | None = RUNTIME_MEMORY,
+        reduce_runtime_memory: int | None = RUNTIME_MEMORY,
+        timeout: float | None = TIMEOUT,
+        include_modules: Modules = MODULES,
+        exclude_modules: Modules = NOTHING_EXCLUDED,
+        chunk_size: int | None = None,
+        chunk_n: int | None = None,
+        reducer_one_per_object: bool = False,
+        invoke_pool_threads: int = 500,
+        *,
+        calls_per_activation: int = 1,
         retries: int | None = None,
+        retry_on: RetryOn | None = None,
     ) -> list[Future[Any]]:
         """`map`, then one call of `reduce_function` with the list of results: the map's futures, then the reducer's.
 
         The reducer reads the results from the storage; with `reducer_wait_local` they go through this process.  A map
-        call that fails fails the reducer with the same exception.
+        call that fails fails the reducer with the same exception.  `timeout` holds for the reducer, too.
         """
+        self._check_modules(include_modules, exclude_modules)
+        _check_chunks(chunk_size, chunk_n, reducer_one_per_object)
         bound = binding.bind(map_function, map_iterdata, extra_params)
-        options = CallOptions.of(extra_env, timeout, self._retries if retries is None else retries)
         mapping, reducing = reducers.map_reduce(
-            self._engine, map_function, bound, reduce_function, options, through_client=reducer_wait_local
+            self._engine,
+            map_function,
+            bound,
+            reduce_function,
+            self._options(extra_env, timeout, map_runtime_memory, retries, retry_on, calls_per_activation),
+            self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on),
+            through_client=reducer_wait_local,
         )
         inputs, reduced = futures_of(mapping), futures_of(reducing)
         self._results.add(inputs)
@@ -127,28 +198,72 @@ class FunctionExecutor:
         fs: Futures = None,
         throw_except: bool = True,
         return_when: str = ALL_COMPLETED,
+        download_results: bool = False,
         timeout: float | None = None,
+        THREADPOOL_SIZE: int = 128,  # noqa: N803 - the API's own spelling
+        WAIT_DUR_SEC: float = 1,  # noqa: N803 - the API's own spelling
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
         """Wait until all calls (or any, or none: "ALWAYS") are done: `(done, not_done)`.
 
         `fs`: which; None: all whose results were not collected yet.  Consumes nothing and does not raise when `timeout`
         seconds are over.  With `throw_except` the first failure in order of submission is raised.
+        `download_results`: have the results of what is done here, too, when it returns.  The last two are accepted;
+        waiting takes no threads, and listings have their interval in section `[storage]`.
         """
-        return self._results.wait(fs, throw_except, return_when, timeout)
+        done, not_done = self._results.wait(fs, throw_except, return_when, timeout)
+        if download_results:
+            for future in done:
+                if not future.cancelled():
+                    future.table.outcome(future.call)
+        return done, not_done
 
     def get_result(
         self,
         fs: Futures = None,
         throw_except: bool = True,
         timeout: float | None = None,
+        THREADPOOL_SIZE: int = 128,  # noqa: N803 - the API's own spelling
+        WAIT_DUR_SEC: float = 1,  # noqa: N803 - the API's own spelling
     ) -> Any:
         """Wait for results and return them: one value after one call_async or map_reduce, else a list in order.
 
         `fs`: of which calls; None: all that were not collected yet.  With `throw_except` the first failure in order of
         submission is raised, and what was not read stays for the next time; without, it is None in its place.  Raises
-        WaitTimeout when `timeout` seconds are over; the calls go on.
+        WaitTimeout when `timeout` seconds are over; the calls go on.  The last two are accepted, see `wait`.
         """
         return self._results.get(fs, throw_except, timeout)
+
+    # ---- what all calls share
+
+    def _options(
+        self,
+        extra_env: Env,
+        timeout: float | None,
+        memory: int | None,
+        retries: int | None,
+        retry_on: RetryOn | None,
+        per_activation: int = 1,
+    ) -> CallOptions:
+        return CallOptions.of(
+            extra_env,
+            timeout,
+            self._retries if retries is None else retries,
+            limits=self._engine.compute.limits,
+            retry_on=retry_on,
+            memory=_given(memory),
+            per_activation=per_activation,
+        )
+
+    def _check_modules(self, include: Modules, exclude: Modules) -> None:
+        """Local workers import the same files, so nothing travels to them."""
+        asked_for = not (include is MODULES or include is None) or exclude is not NOTHING_EXCLUDED
+        if asked_for and self._engine.compute.shell is not Shell.PIPE:
+            raise Unsupported(
+                f"modules do not travel to the {self._engine.compute.name} backend yet: "
+                "build them into its runtime, and leave include_modules and exclude_modules out"
+            )
+
+    # ---- the end
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled: make one where it is needed")
@@ -159,47 +274,25 @@ class FunctionExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._engine.wait()
-        else:
+        try:
+            if kind is None:
+                self._engine.wait()
+        except BaseException:  # Ctrl-C
             self._engine.end()
-        self._engine.close()
+            raise
+        finally:
+            if kind is not None:
+                self._engine.end()
+            self._engine.close()
 
 
-def function_executor(
-    config: Mapping[str, Any] | None = None,
-    *,
-    backend: str | None = None,
-    storage_backend: str | None = None,
-    workers: int | None = None,
-    retries: int | None = None,
-    log_level: str | int | None = None,
-) -> FunctionExecutor:
-    """An executor on the named backend, else on the configuration's."""
-    return FunctionExecutor(
-        config,
-        backend=backend,
-        storage_backend=storage_backend,
-        workers=workers,
-        retries=retries,
-        log_level=log_level,
-    )
+def _given(memory: int | None) -> int | None:
+    """MiB that the caller has asked for, None if that was left open."""
+    return None if memory is RUNTIME_MEMORY else memory
 
 
-def local_executor(
-    config: Mapping[str, Any] | None = None,
-    *,
-    storage_backend: str | None = None,
-    workers: int | None = None,
-    retries: int | None = None,
-    log_level: str | int | None = None,
-) -> FunctionExecutor:
-    """An executor that runs calls in local processes."""
-    return FunctionExecutor(
-        config,
-        backend="localhost",
-        storage_backend=storage_backend,
-        workers=workers,
-        retries=retries,
-        log_level=log_level,
-    )
+def _check_chunks(size: int | None, number: int | None, one_per_object: bool = False) -> None:
+    if size is not None and size < MIB:
+        raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
+    if size is not None or number is not None or one_per_object:
+        raise Unsupported("objects and URLs cannot be mapped over yet: leave chunk_size, chunk_n and such out")

@@ -8,6 +8,7 @@ than they may, or when its channel broke and it is time to ask again.
 """
 
 import enum
+import math
 import threading
 import time
 import weakref
@@ -24,6 +25,7 @@ __all__ = ["Flight", "Flights", "Late", "Rules"]
 
 MISSED: Final = 3  # signs of life that may be missed
 SOONEST: Final = 0.005  # seconds between two looks at what is late
+EXAMINERS: Final = 16  # threads that examine what is late at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Late(enum.Enum):
     START = "it was not accepted in time"
     SILENT = "its worker gives no sign of life"
     UNDECIDED = "its channel broke"
+    QUIET = "nobody has said anything of it for long"
     RUN = "its calls ran too long"
 
 
@@ -65,6 +68,7 @@ class Flight:
     broken: Exception | None = None  # its channel broke, or is silent
     ask_at: float = 0.0  # when it is asked again then
     examined: bool = False  # somebody is asking
+    doubted: float = 0.0  # since when it is asked again and again
     doomed: bool = False  # it is being killed, and its verdict is known
 
     def deadline(self, rules: Rules) -> float:
@@ -83,7 +87,8 @@ class Flight:
             return self.ask_at, Late.UNDECIDED
         run = self.deadline(rules), Late.RUN
         if rules.silence is None:
-            return run
+            quiet = (self.heard or self.sent) + rules.start_timeout, Late.QUIET
+            return run if run[0] < math.inf or self.receipt is None else quiet
         if self.accepted is None:
             return self.sent + rules.start_timeout, Late.START
         return min((self.heard + rules.silence, Late.SILENT), run, key=lambda each: each[0])
@@ -150,7 +155,13 @@ class Flights:
         """Nothing is known of it yet."""
         flight.ask_at = time.monotonic() + self.rules.pause
         flight.examined = False
+        flight.doubted = flight.doubted or time.monotonic()
         self._look_by(flight.ask_at)
+
+    def leave(self, flight: Flight) -> None:
+        """It is well, for now."""
+        flight.heard, flight.examined = max(flight.heard, time.monotonic()), False
+        self._look_by(flight.late(self.rules)[0])
 
     def ended(self, job: str, calls: Iterable[int]) -> list[Flight]:
         """These calls are over: the flights that are, too.  Idempotent."""
@@ -177,21 +188,30 @@ class Flights:
         callbacks.after(max(SOONEST, at - time.monotonic()), lambda: (method := look()) and method(at))
 
     def _look(self, planned: float) -> None:
-        """In the engine's thread: have what is late examined, by a thread that may wait."""
+        """In the engine's thread: have what is late examined, by threads that may wait."""
         now = time.monotonic()
         with self._lock:
             if planned != self._look_at:
                 return  # somebody looks earlier
             self._look_at = float("inf")
+            if self.rules.heartbeat is not None and now - planned > self.rules.heartbeat:
+                for flight in self._flights.values():  # this process was stopped, or busy: the silence is its own
+                    flight.heard = max(flight.heard, now)
             watched = [(flight, *flight.late(self.rules)) for flight in self._flights.values() if not flight.examined]
-        late = [(flight, why) for flight, at, why in watched if at <= now]
-        for flight, _ in late:
+        late = [flight for flight, at, _ in watched if at <= now]
+        for flight in late:
             flight.examined = True
-        if late:
-            threading.Thread(target=self._examine, args=(late,), name="wren-examiner", daemon=True).start()
+        for first in range(min(EXAMINERS, len(late))):
+            threading.Thread(
+                target=self._examine, args=(late[first::EXAMINERS],), name="wren-examiner", daemon=True
+            ).start()
         self._look_by(min((at for _, at, _ in watched if at > now), default=float("inf")))
 
-    def _examine(self, late: Sequence[tuple[Flight, Late]]) -> None:
+    def _examine(self, late: Sequence[Flight]) -> None:
         callbacks.own_thread()
-        for flight, why in late:
-            self.examine(flight, why)
+        for flight in late:
+            at, why = flight.late(self.rules)  # things may have changed while others were examined
+            if at <= time.monotonic():
+                self.examine(flight, why)
+            else:
+                self.leave(flight)

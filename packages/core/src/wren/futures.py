@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from wren.errors import WaitTimeout
-from wren.table import CANCELLED, FAILED, RUNNING, CallTable, Waiter
+from wren.table import CANCELLED, FAILED, OK, PENDING, RUNNING, CallTable
+from wren.watches import Waiter
 
 __all__ = ["Future", "futures_of", "wait_all", "wait_any"]
 
@@ -71,6 +72,10 @@ class Future(concurrent.futures.Future[T], Generic[T]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raised, or None, waiting at most `timeout` seconds."""
         self._wait(timeout)
+        # A result that cannot be loaded is a failure, too.  But `concurrent.futures.wait` asks while it holds locks:
+        # nothing is fetched then, and no code of the user's run.
+        if not self.table.held([self.call]):
+            self.table.outcome(self.call)
         return self._exception
 
     def _wait(self, timeout: float | None) -> None:
@@ -93,8 +98,15 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         """Cancel it if it has not started; True if it is cancelled."""
         return self.table.cancel(self.call)
 
+    def kill(self) -> bool:
+        """Cancel it if it has not started, else end it, where the backend can: its result is CallCancelled soon.
+
+        True if it is cancelled or being ended; False if it is done, or the backend cannot.
+        """
+        return self.table.kill(self.call)
+
     def add_done_callback(self, fn: Callable[["concurrent.futures.Future[T]"], object]) -> None:
-        """Call `fn(self)` once it is done: in a thread of wren's own, or here and now if it is done already."""
+        """Call `fn(self)` once it is done: in a thread of wren's own, in the one that cancels it, or here and now."""
         self.table.add_callback(self.call, self, fn)
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -108,6 +120,27 @@ class Future(concurrent.futures.Future[T], Generic[T]):
     def __repr__(self) -> str:
         state = ("pending", "running", "cancelled", "done", "failed")[self.table.states[self.call]]
         return f"<wren.Future {self.executor_id}/{self.job_id}/{self.call_id} {state}>"
+
+    # ---- for tests, as in the standard library: the executor settles its futures through their table
+
+    def set_result(self, result: T) -> None:
+        """Settle it; InvalidStateError if it is done."""
+        self._settle(OK, result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Have it fail; InvalidStateError if it is done."""
+        self._settle(FAILED, exception)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Say that it runs; False if it was cancelled, InvalidStateError if it runs already or is done."""
+        if self.table.states[self.call] not in {PENDING, CANCELLED}:
+            raise concurrent.futures.InvalidStateError(f"{self._state}: {self!r}")
+        self.table.run(self.call)
+        return self.running()
+
+    def _settle(self, state: int, value: Any) -> None:
+        if not self.table.settle(self.call, state, value):
+            raise concurrent.futures.InvalidStateError(f"{self._state}: {self!r}")
 
     # ---- what concurrent.futures.wait and as_completed look at
 
@@ -128,7 +161,6 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         state = self.table.states[self.call]
         if state == CANCELLED:
             raise concurrent.futures.CancelledError
-        # A result is not unpickled for this: `concurrent.futures.wait` asks while it holds locks.
         exception: BaseException | None = self.table.outcome(self.call)[1] if state == FAILED else None
         return exception
 

@@ -5,101 +5,137 @@ busy or could not be reached, at once and with a new deployment, but once only, 
 """
 
 import dataclasses
+import itertools
+import logging
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from wren import callbacks
 from wren.errors import BackendError, NotDeployed, Throttled, Unavailable, WrenError
 from wren.flights import Flight, Flights
 from wren.job import Job
-from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, escaped
+from wren.spi import Compute, Deployment, Feature, Invocation, Runtime, escaped
+from wren.table import RUNNING
+from wren.tracker import Tracker
 
 __all__ = ["Invoker"]
+
+_log: Final = logging.getLogger("wren.invoker")
 
 FIRST_DELAY: Final = 0.1  # seconds before what was not delivered is handed over again; doubled each time
 LONGEST_DELAY: Final = 20.0
 WINDOW: Final = 1_000  # calls in flight where neither the caller nor the backend has a limit
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class Portion:
-    """Calls of a job that are to be handed over, one by one."""
+    """Calls of a job that are to be handed over, activation by activation."""
 
-    job: Job
-    calls: Sequence[int]
-    attempt: int
-    delivery: int = 0
-    since: float = 0.0
+    __slots__ = ("_calls", "_next", "_withdrawn", "attempt", "delivery", "job", "redeployed", "since")
 
-    def take(self) -> Invocation:
-        """An invocation of the first call."""
-        first, self.calls = self.calls[:1], self.calls[1:]
-        made = self.job.invoke(first, self.attempt)
-        return dataclasses.replace(made, delivery=self.delivery, since=self.since) if self.delivery else made
+    def __init__(
+        self,
+        job: Job,
+        calls: Sequence[int],
+        attempt: int,
+        *,
+        delivery: int = 0,
+        since: float = 0.0,
+        redeployed: bool = False,
+    ) -> None:
+        self.job, self.attempt = job, attempt
+        self.delivery, self.since, self.redeployed = delivery, since, redeployed
+        self._calls, self._next = calls, 0
+        self._withdrawn: set[int] = set()
 
-    def without(self, unwanted: set[int]) -> list[int]:
+    def __len__(self) -> int:
+        """At most how many are left."""
+        return len(self._calls) - self._next
+
+    def left(self) -> Iterator[int]:
+        """Those that are still wanted, taken as they are looked at: the others have settled in another way."""
+        states, current = self.job.table.states, self.job.current
+        while self._next < len(self._calls):
+            call = self._calls[self._next]
+            self._next += 1
+            if call not in self._withdrawn and states[call] <= RUNNING and current.get(call, 0) == self.attempt:
+                yield call
+
+    def take(self) -> Invocation | None:
+        """An invocation of the first calls, as many as share an activation; None if none is left."""
+        calls = list(itertools.islice(self.left(), self.job.options.per_activation))
+        if not calls:
+            return None
+        made = self.job.invoke(calls, self.attempt)
+        if not self.delivery:
+            return made
+        return dataclasses.replace(made, delivery=self.delivery, since=self.since, redeployed=self.redeployed)
+
+    def without(self, unwanted: Collection[int]) -> list[int]:
         """Take calls out: those of them that were here."""
-        taken = [call for call in self.calls if call in unwanted]
-        if taken:
-            self.calls = [call for call in self.calls if call not in unwanted]
+        left = self._calls[self._next :]
+        taken = [call for call in unwanted if call in left and call not in self._withdrawn]
+        self._withdrawn.update(taken)
         return taken
 
 
 class Invoker:
-    """The way to one deployment.
+    """The way to a backend's deployments, one for each runtime.
 
-    A backend that queues by itself gets a job's calls at once.  To any other each call goes on its own, no more of them
-    in flight than the executor's `workers` and the backend's limit allow; and in the engine's thread, where no
-    KeyboardInterrupt comes between taking a call and handing it over.
+    A backend that queues by itself gets a job's calls at once.  To any other go activations, no more calls in flight
+    than the executor's `workers` and the backend's limit allow; and in the engine's thread, where no KeyboardInterrupt
+    comes between taking a call and handing it over.
     """
 
     def __init__(
         self,
         compute: Compute[Any],
-        runtime: Runtime,
+        workers: int | None,
         secrets: Callable[[], Mapping[str, str]],
         flights: Flights,
-        report: Report,
+        tracker: Tracker,
     ) -> None:
-        self._compute, self._runtime, self._secrets = compute, runtime, secrets
-        self._flights, self._report = flights, report
+        self._compute, self._secrets = compute, secrets
+        self._flights, self._tracker = flights, tracker
         self._queues = Feature.QUEUE in compute.features
         self._lock = threading.Lock()  # of the next two; never held while the backend is called
         self._waiting: deque[Portion] = deque()
         self._delayed: set[Portion] = set()
-        known = [number for number in (runtime.workers, compute.limits.concurrency) if number is not None]
+        known = [number for number in (workers, compute.limits.concurrency) if number is not None]
         self._window = min(known, default=WINDOW)
         self._deploying = threading.Lock()
-        self._deployment: Deployment | None = None
+        self._deployments: dict[Runtime, Deployment] = {}
         self._redeploying = False
 
-    def deploy(self) -> Deployment:
-        """The deployment, made on first use and when the platform has forgotten it."""
+    def deploy(self, runtime: Runtime) -> Deployment:
+        """The runtime's deployment, made on first use and when the platform has forgotten it."""
         with self._deploying:
-            if self._deployment is None:
+            found = self._deployments.get(runtime)
+            if found is None:
                 try:
-                    self._deployment = self._compute.deploy(self._runtime, self._secrets())
+                    found = self._compute.deploy(runtime, self._secrets())
                 except WrenError:
                     raise
                 except Exception as error:  # a backend's bug
                     raise escaped(self._compute.name, error) from error
-            return self._deployment
+                with self._lock:
+                    self._deployments[runtime] = found
+            return found
 
     def forget(self) -> None:
-        """The deployment may be gone."""
-        with self._deploying:
-            self._deployment = None
+        """The deployments may be gone."""
+        with self._lock:
+            self._deployments.clear()
 
     def invoke(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         """Have calls of a job run; what becomes of them goes to the tracker."""
         if self._queues:
             invocation = job.invoke(calls, attempt)
             job.invocations.append(invocation)
-            self._submit(self.deploy(), [invocation])
+            self._submit(self.deploy(job.runtime), invocation)
             return
         with self._lock:
             self._waiting.append(Portion(job, calls, attempt))
@@ -118,8 +154,14 @@ class Invoker:
         delay = self._delay(flight, error)
         if delay is None:
             return False
-        since = invocation.since or flight.sent
-        portion = Portion(flight.job, calls, invocation.attempt, invocation.delivery + 1, since)
+        portion = Portion(
+            flight.job,
+            calls,
+            invocation.attempt,
+            delivery=invocation.delivery + 1,
+            since=invocation.since or flight.sent,
+            redeployed=invocation.redeployed or isinstance(error, NotDeployed),
+        )
         with self._lock:
             self._delayed.add(portion)
         callbacks.after(delay, lambda: self._due(portion))
@@ -128,10 +170,10 @@ class Invoker:
     def _delay(self, flight: Flight, error: Exception) -> float | None:
         """Seconds to wait before the next delivery; None if there should be none."""
         invocation = flight.invocation
-        if isinstance(error, NotDeployed) and not invocation.delivery:
-            with self._deploying:
-                if self._deployment is flight.deployment:  # else another call has seen to it
-                    self._deployment = None
+        if isinstance(error, NotDeployed) and not invocation.redeployed:
+            with self._lock:
+                if self._deployments.get(flight.job.runtime) is flight.deployment:  # else another call has seen to it
+                    del self._deployments[flight.job.runtime]
             return 0.0
         if not isinstance(error, Throttled | Unavailable):
             return None
@@ -154,16 +196,14 @@ class Invoker:
 
     def withdraw(self, job: Job, calls: Sequence[int]) -> list[int]:
         """Take back calls; those that have not started and will not."""
-        wanted, taken = set(calls), list[int]()
+        taken: list[int] = []
         with self._lock:
-            for portion in [*self._waiting, *self._delayed]:
+            for portion in itertools.chain(self._waiting, self._delayed):
                 if portion.job is job:
-                    taken += portion.without(wanted)
-            self._waiting = deque(portion for portion in self._waiting if portion.calls)
-            self._delayed = {portion for portion in self._delayed if portion.calls}
+                    taken += portion.without(calls)
         if Feature.WITHDRAW in self._compute.features:
             for deployment, invocation in self._handed_over(job):
-                taken += self._compute.withdraw(deployment, invocation, calls)
+                taken += self._ask(self._compute.withdraw, deployment, invocation, calls)
         return taken
 
     def kill(self, job: Job, calls: Sequence[int]) -> list[int]:
@@ -173,78 +213,107 @@ class Invoker:
         return [
             call
             for deployment, invocation in self._handed_over(job)
-            for call in self._compute.kill(deployment, invocation, calls)
+            for call in self._ask(self._compute.kill, deployment, invocation, calls)
         ]
 
     def stop(self, flight: Flight) -> None:
         """Nobody needs its calls any more."""
         if Feature.KILL in self._compute.features:
-            callbacks.later(lambda: self._compute.kill(flight.deployment, flight.invocation, flight.invocation.calls))
+            invocation = flight.invocation
+            callbacks.later(lambda: self._ask(self._compute.kill, flight.deployment, invocation, invocation.calls))
+
+    def _ask(
+        self,
+        question: Callable[[Deployment, Invocation, Sequence[int]], Sequence[int]],
+        deployment: Deployment,
+        invocation: Invocation,
+        calls: Sequence[int],
+    ) -> Sequence[int]:
+        """What the backend answers; one that cannot be asked has done nothing, and what comes after it goes on."""
+        try:
+            return question(deployment, invocation, calls)
+        except Exception as error:  # noqa: BLE001 - it must not cost what comes after it, nor hide why this is asked
+            _log.warning(
+                "the %s backend could not end calls of job %s: %s", self._compute.name, invocation.header.job, error
+            )
+            return []
 
     def _handed_over(self, job: Job) -> list[tuple[Deployment, Invocation]]:
         if self._queues:
-            return [(self.deploy(), invocation) for invocation in job.invocations]
+            return [(self.deploy(job.runtime), invocation) for invocation in job.invocations]
         return [(flight.deployment, flight.invocation) for flight in self._flights.of(job)]
 
     # ---- handing over, in the engine's thread
 
     def _pump(self) -> None:
         """Hand over what there is room for."""
-        deployment = self._deployment
-        if deployment is None:
-            if self._waiting:
-                self._deploy_apart()
-            return
-        flights: list[Flight] = []
-        with self._lock:
-            room = self._window - self._flights.calls
-            while self._waiting and len(flights) < room:
-                portion = self._waiting[0]
-                invocation = portion.take()
-                if not portion.calls:
-                    self._waiting.popleft()
-                flights.append(Flight(portion.job, invocation, deployment, set(invocation.calls)))
-        for flight in flights:
-            self._flights.add(flight)
-        if flights:
-            self._submit(deployment, [flight.invocation for flight in flights])
+        while True:
+            with self._lock:
+                room = self._window - self._flights.calls
+                if not self._waiting or room <= 0:
+                    return
+                runtime = self._waiting[0].job.runtime
+                deployment = self._deployments.get(runtime)
+                flights = self._take(deployment, room) if deployment is not None else []
+            if deployment is None:
+                self._deploy_apart(runtime)
+                return
+            for flight in flights:
+                self._flights.add(flight)
+                self._submit(deployment, flight.invocation)
 
-    def _deploy_apart(self) -> None:
+    def _take(self, deployment: Deployment, room: int) -> list[Flight]:
+        """Waiting calls of the first runtime, as far as there is room; under the lock."""
+        flights: list[Flight] = []
+        runtime = self._waiting[0].job.runtime
+        while self._waiting and room > 0 and self._waiting[0].job.runtime is runtime:
+            portion = self._waiting[0]
+            invocation = portion.take()
+            if invocation is None:
+                self._waiting.popleft()
+            else:
+                flights.append(Flight(portion.job, invocation, deployment, set(invocation.calls)))
+                room -= len(invocation.calls)
+        return flights
+
+    def _deploy_apart(self, runtime: Runtime) -> None:
         """Deploy in a thread of its own, for it may take minutes, and go on then."""
         with self._lock:
             if self._redeploying:
                 return
             self._redeploying = True
-        threading.Thread(target=self._redeploy, name="wren-deploy", daemon=True).start()
+        threading.Thread(target=self._redeploy, args=(runtime,), name="wren-deploy", daemon=True).start()
 
-    def _redeploy(self) -> None:
+    def _redeploy(self, runtime: Runtime) -> None:
         callbacks.own_thread()
         deadline, delay = time.monotonic() + self._flights.rules.start_timeout, FIRST_DELAY
         while True:
             try:
-                self.deploy()
+                self.deploy(runtime)
             except WrenError as error:
                 if isinstance(error, Throttled | Unavailable) and time.monotonic() + delay < deadline:
                     time.sleep(delay)
                     delay = min(LONGEST_DELAY, 2 * delay)
                     continue
-                with self._lock:
-                    waiting, self._waiting = self._waiting, deque()
-                for portion in waiting:
-                    self._report.failed(portion.job.invoke(portion.calls, portion.attempt), portion.calls, error)
+                self._give_up(runtime, error)
             break
         with self._lock:
             self._redeploying = False
         callbacks.later(self._pump)
 
-    def _submit(self, deployment: Deployment, invocations: Sequence[Invocation]) -> None:
-        """Hand over; what the backend raises is what becomes of the calls."""
+    def _give_up(self, runtime: Runtime, error: WrenError) -> None:
+        """What waits for this deployment has failed."""
+        with self._lock:
+            failed = [portion for portion in self._waiting if portion.job.runtime is runtime]
+            self._waiting = deque(portion for portion in self._waiting if portion.job.runtime is not runtime)
+        for portion in failed:
+            self._tracker.refuse(portion.job, list(portion.left()), portion.attempt, error)
+
+    def _submit(self, deployment: Deployment, invocation: Invocation) -> None:
+        """Hand over one, so that what the backend raises is what becomes of it and of no other."""
         try:
-            self._compute.submit(deployment, invocations, self._report)
-            return
+            self._compute.submit(deployment, [invocation], self._tracker)
         except BackendError as error:
-            raised = error
+            self._tracker.failed(invocation, invocation.calls, error)
         except Exception as error:  # noqa: BLE001 - a backend's bug must fail its calls, not leave them waiting
-            raised = escaped(self._compute.name, error)
-        for invocation in invocations:
-            self._report.failed(invocation, invocation.calls, raised)
+            self._tracker.failed(invocation, invocation.calls, escaped(self._compute.name, error))

@@ -1,21 +1,26 @@
 """A job: one function over many calls, everything pickled, nothing invoked yet."""
 
 import hashlib
-import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from wren.errors import BindingError
+from wren.defaults import TIMEOUT, left_out
+from wren.errors import BindingError, CallLost, WorkerLost
 from wren.serialize import pickle_function
-from wren.spi import Arguments, Invocation
+from wren.spi import Arguments, Invocation, Limits, Runtime
 from wren.table import CallTable
 from wren.wire import Blob, Buffer, Handle, Header
 
 __all__ = ["CallOptions", "Job", "make_header", "pickle_blob"]
 
+RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller names nothing else
+RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
+_NO_LIMITS: Final = Limits()
+
+FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
 HASH_LIMIT: Final = 1 << 20  # bytes; hashing a larger function costs more than sending it down a pipe again
 
 
@@ -26,24 +31,86 @@ class CallOptions:
     env: Mapping[str, str | None] = field(default_factory=dict)
     timeout: float | None = None  # seconds; None: no limit
     retries: int = 0
+    retry_on: tuple[type[BaseException], ...] = RETRIED
+    memory: int | None = None  # MiB; None: the executor's
+    per_activation: int = 1  # calls that share one
 
     @classmethod
-    def of(cls, extra_env: Mapping[str, Any] | None, timeout: float | None, retries: int) -> "CallOptions":
+    def of(
+        cls,
+        extra_env: Mapping[str, Any] | None,
+        timeout: float | None,
+        retries: int,
+        *,
+        limits: Limits = _NO_LIMITS,
+        retry_on: RetryOn | None = None,
+        memory: int | None = None,
+        per_activation: int = 1,
+    ) -> "CallOptions":
         """Checked options; values of `extra_env` become str, None stays and unsets."""
-        if timeout == math.inf:
-            timeout = None
-        given: object = timeout
-        if timeout is not None and not (isinstance(given, int | float) and given > 0):  # nor is NaN
-            raise BindingError(f"timeout is {timeout!r}: give a number of seconds above 0, or None for no limit")
-        if not isinstance(retries, int):
-            raise BindingError(f"retries is {retries!r}: give how often a lost call may run again, 0 or more")
-        if retries < 0:
-            raise BindingError(f"retries is {retries}: give how often a lost call may run again, 0 or more")
-        env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
-        for name, value in env.items():
-            if not name or "=" in name or "\0" in name or "\0" in (value or ""):
-                raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
-        return cls(env, timeout, retries)
+        return cls(
+            _checked_env(extra_env),
+            _checked_timeout(timeout, limits.timeout),
+            _whole("retries", retries, 0, "how often a lost call may run again"),
+            _checked_errors(retry_on),
+            None if memory is None else _checked_memory(memory, limits.memory),
+            _whole("calls_per_activation", per_activation, 1, "how many calls share an activation"),
+        )
+
+
+def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
+    env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name or "\0" in (value or ""):
+            raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
+    return env
+
+
+def _checked_timeout(timeout: float | None, most: float | None) -> float | None:
+    if left_out(timeout, TIMEOUT):
+        return min(float(TIMEOUT), most) if most is not None else float(TIMEOUT)
+    if timeout is None or _is_no_limit(timeout):
+        return None
+    if not _is_positive(timeout):
+        raise BindingError(f"timeout is {timeout!r}: give a number of seconds above 0, or None for no limit")
+    if most is not None and timeout > most:
+        raise BindingError(f"timeout is {timeout:g} s, and the backend allows {most:g} s at most: give less")
+    return timeout
+
+
+def _is_no_limit(value: object) -> bool:
+    return isinstance(value, int | float) and value >= FOREVER
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0  # NaN is not
+
+
+def _checked_memory(memory: int, bounds: tuple[int, int] | None) -> int:
+    memory = _whole("runtime_memory", memory, 1, "a number of MiB")
+    if bounds is not None and not bounds[0] <= memory <= bounds[1]:
+        raise BindingError(f"runtime_memory is {memory} MiB, and the backend allows {bounds[0]} to {bounds[1]} MiB")
+    return memory
+
+
+def _checked_errors(retry_on: RetryOn | None) -> tuple[type[BaseException], ...]:
+    if retry_on is None:
+        return RETRIED
+    kinds = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
+    others: list[object] = [kind for kind in kinds if not _is_exception(kind)]
+    if others:
+        raise BindingError(f"retry_on has {others[0]!r}: give classes of exceptions")
+    return kinds
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
+
+
+def _whole(name: str, value: object, least: int, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BindingError(f"{name} is {value!r}: give {what}, {least} or more")
+    return value
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +122,7 @@ class Job:
     arguments: Arguments
     table: CallTable
     options: CallOptions
+    runtime: Runtime = field(default_factory=Runtime)
     attempts: dict[int, int] = field(default_factory=dict)  # which one succeeded, by call, where it is not the first
     inputs: "Job | None" = None  # of a reducer: its map, whose stored results must stay until it has settled
     launched: bool = False

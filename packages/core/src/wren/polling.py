@@ -35,17 +35,26 @@ class _Watched:
 
     def new(self) -> list[Listed]:
         """Statuses that are listed for the first time."""
-        found = []
+        found: list[Listed] = []
         for shard, missing in self.open_calls.items():
             if not missing:
                 continue
-            for listed in list_statuses(self.storage, self.header, shard):
-                if (listed.call, listed.attempt) not in self.seen:
-                    self.seen.add((listed.call, listed.attempt))
-                    if listed.state == "ok":
-                        missing.discard(listed.call)
-                    found.append(listed)
+            try:
+                for listed in list_statuses(self.storage, self.header, shard):
+                    if (listed.call, listed.attempt) not in self.seen:
+                        self.seen.add((listed.call, listed.attempt))
+                        if listed.state == "ok" and self._plausible(listed):
+                            missing.discard(listed.call)
+                        found.append(listed)
+            except Exception:
+                if found:
+                    return found  # nobody would be told of these later; the next round fails again, or goes on
+                raise
         return found
+
+    def _plausible(self, listed: Listed) -> bool:
+        """Whether there may have been such an attempt: others can write to the bucket, and the true one may follow."""
+        return not listed.attempt or (listed.call, listed.attempt - 1) in self.seen
 
 
 class StorageMonitor(Monitor[StorageMonitorOptions]):
@@ -81,7 +90,15 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
                     continue
                 jobs = list(self._jobs.values())
                 self._listed = now
-            if found := [status for job in jobs for status in job.new()]:
+            found: list[Listed] = []
+            for job in jobs:
+                try:
+                    found += job.new()
+                except Exception:
+                    if not found:
+                        raise
+                    break
+            if found:
                 return found
 
     def close_job(self, header: Header) -> None:

@@ -26,6 +26,7 @@ def map_reduce(
     bound: Bound,
     reduce_function: Callable[..., Any],
     options: CallOptions,
+    reduce_options: CallOptions,
     *,
     through_client: bool,
 ) -> tuple[CallTable, CallTable]:
@@ -40,9 +41,13 @@ def map_reduce(
     header = mapping.header
     calls = len(mapping.table)
     inputs = Gather(header.executor, header.job, header.mac_key, header.bucket, 0, calls, mapping.attempts, parameter)
-    reducing = engine.prepare(
-        f"R{number}", reduce_function, GatheredArguments([inputs]), options, inject, reads_storage=stored
-    )
+    try:
+        reducing = engine.prepare(
+            f"R{number}", reduce_function, GatheredArguments([inputs]), reduce_options, inject, reads_storage=stored
+        )
+    except BaseException:
+        engine.discard(mapping)
+        raise
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
     reducing.inputs = mapping
     mapping.then = _Reduction(engine, mapping, reducing, inputs, through_client).start

@@ -58,7 +58,8 @@ class Results:
         done = [future for future in futures if future.done()]
         if throw_except:
             for future in done:
-                if not future.cancelled() and (error := future.exception()) is not None:
+                # Not `exception()`, which brings the result, to see whether it can be loaded.
+                if not future.cancelled() and (error := future._exception) is not None:
                     raise error
         return done, [future for future in futures if not future.done()]
 

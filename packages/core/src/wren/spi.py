@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from wren import wire
-from wren.errors import BackendError, CallError, PluginFault, Unsupported
+from wren.errors import BackendError, CallError, PluginFault, Unavailable, Unsupported
 
 __all__ = [
     "Alive",
@@ -159,6 +159,7 @@ class Invocation:
     timeout: float | None = None  # seconds each call may run
     delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
     since: float = 0.0  # when it was handed over first (`time.monotonic`)
+    redeployed: bool = False  # since then
 
     def payload(self) -> bytes:
         """The invocation in wire v1's JSON: the function goes along unless it is stored."""
@@ -275,12 +276,19 @@ class Compute(ABC, Generic[Options]):
     def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
         """Hand over invocations and return before they end; what becomes of each goes to `report`.
 
+        What it raises is said of all of them.  Core hands over one at a time, and to a backend with QUEUE one of all
+        calls.
+
         This one runs `invoke` in a thread for each; core bounds how many there are at once.
         """
         for invocation in invocations:
-            threading.Thread(
-                target=_invoke, args=(self, deployment, invocation, report), name=f"wren-{self.name}", daemon=True
-            ).start()
+            arguments = (self, deployment, invocation, report)
+            try:
+                threading.Thread(target=_invoke, args=arguments, name=f"wren-{self.name}", daemon=True).start()
+            except RuntimeError as error:  # there are too many
+                refused = Unavailable(f"the {self.name} backend can start no thread for the call: {error}")
+                refused.__cause__ = error
+                report.failed(invocation, invocation.calls, refused)
 
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Receipt | Sequence[wire.CallStatus]:
         """Hand over one invocation, blocking.

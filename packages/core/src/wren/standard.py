@@ -5,18 +5,24 @@ for ProcessPoolExecutor runs unchanged.
 """
 
 import concurrent.futures
+import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from wren import callbacks
-from wren.binding import Bound
+from wren.binding import Bound, describe_function
 from wren.config import Config
 from wren.engine import Engine
 from wren.errors import WaitTimeout
 from wren.futures import Future, futures_of, wait_all
 from wren.job import CallOptions
+from wren.spi import Shell
+from wren.table import called_back
+from wren.worker.managers import accepted
 
 __all__ = ["Executor"]
 
@@ -27,8 +33,8 @@ T = TypeVar("T")
 class Executor(concurrent.futures.Executor):
     """A `concurrent.futures.Executor` whose calls run on `backend`, at most `max_workers` at once.
 
-    Calls may run again after their worker was lost, `retries` times.  Raises ConfigError, and PluginNotFound for a name
-    that no installed package offers.
+    Calls may run again after their worker was lost, `retries` times.  Raises ConfigError, PluginNotFound for a name
+    that no installed package offers, and ValueError for a `max_workers` below 1.
     """
 
     def __init__(
@@ -40,11 +46,15 @@ class Executor(concurrent.futures.Executor):
         retries: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(max_workers, int) and max_workers <= 0:
+            raise ValueError(f"max_workers must be greater than 0: it is {max_workers}; leave it out for the default")
         loaded = Config.load(config)
         loaded.set_log_level(None)
         self._engine = Engine(loaded, backend=backend, storage=storage_backend, workers=max_workers)
         self._options = CallOptions.of(None, None, loaded.wren.retries if retries is None else retries)
         self._shut_down = False
+        self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
+        self._finalizer.atexit = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `fn(*args, **kwargs)` and return its future."""
@@ -67,18 +77,25 @@ class Executor(concurrent.futures.Executor):
         # Under no lock: what is pickled may submit itself, and so may what the garbage collector finds meanwhile.
         if self._shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        return futures_of(self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options))
+        if not threading.main_thread().is_alive():  # what would run them may be gone before they have ended
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if "multiprocessing.managers" in sys.modules and self._engine.compute.shell is Shell.PIPE:
+            fn = _Accepted(fn)
+        table = self._engine.start(f"{letter}{self._engine.number()}", fn, bound, self._options)
+        table.raised = _as_of_a_pool
+        return futures_of(table)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls; with `wait` until those that there are have ended, with `cancel_futures` drop those
-        that have not started.
+        """Accept no more calls, and with `cancel_futures` drop those that have not started; with `wait` return when all
+        have ended and their callbacks were called.
         """
         self._shut_down = True
         if cancel_futures:
             self._engine.drop()
         if wait:
             self._engine.wait()
-            self._engine.close()
+            called_back()
+        self._engine.close()  # once what runs has ended
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled: make one where it is needed")
@@ -92,6 +109,31 @@ class Executor(concurrent.futures.Executor):
         self.shutdown(wait=not interrupted)
 
 
+class _Accepted:
+    """A function that takes a local worker into the family: unpickled, it is the function itself.
+
+    `multiprocessing` gives its key to the processes that it starts, so that they may use its managers' queues and such.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__qualname__ = describe_function(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Callable[..., Any], bytes]]:
+        from multiprocessing import current_process
+
+        return accepted, (self._function, bytes(current_process().authkey))
+
+
+def _as_of_a_pool(error: BaseException) -> BaseException:
+    from wren.broken import as_of_a_pool
+
+    return as_of_a_pool(error)
+
+
 def _results(futures: list[Future[T]], deadline: float | None, timeout: float | None) -> Iterator[T]:
     try:
         futures.reverse()
@@ -99,7 +141,10 @@ def _results(futures: list[Future[T]], deadline: float | None, timeout: float | 
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not wait_all(futures[-1:], left):
                 raise WaitTimeout(f"{len(futures)} results were not there after {timeout:g} s")
-            yield futures.pop().result()
+            future = futures.pop()
+            table, call = future.table, future.call
+            del future
+            yield table.take(call)
     finally:
         # The garbage collector may close this in any thread: nothing may be waited for here.
         callbacks.later(lambda: [future.cancel() for future in futures])

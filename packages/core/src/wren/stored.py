@@ -6,7 +6,7 @@ import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import NoSuchKey, SerializationError, StorageError
@@ -15,6 +15,8 @@ from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
 from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
 
 __all__ = ["Packer", "list_statuses", "load_stored", "read_status"]
+
+T_co = TypeVar("T_co", covariant=True)
 
 INLINE: Final = 1 << 16  # bytes of a function, of a call's arguments or of a stored result that ride along all the same
 DIRECT_INLINE: Final = (
@@ -39,7 +41,6 @@ class Packer:
     def __init__(self, storage: Storage[Any], limits: Limits, retention: float) -> None:
         self._storage, self._limits, self._retention = storage, limits, retention
         self._reachable = Feature.WORKER in storage.features
-        self._functions: set[str] = set()  # those that are stored, by id
 
     def result_inline(self, stored: bool) -> int | None:
         """Bytes of a result that may ride in a status; `stored`: the job stores its results anyway."""
@@ -78,8 +79,6 @@ class Packer:
     def _store_function(self, blob: Blob, code: Sequence[Buffer]) -> None:
         """Once for all jobs and sessions; again when it may soon be cleaned away."""
         assert blob.key is not None
-        if blob.id in self._functions:
-            return
         bucket = self._storage.bucket
         try:
             fresh = time.time() - self._storage.head(bucket, blob.key).mtime < self._retention * DAY / 2
@@ -87,7 +86,6 @@ class Packer:
             fresh = False
         if not fresh:
             self._storage.put(bucket, blob.key, code)
-        self._functions.add(blob.id)
 
     def _store_arguments(self, executor: str, job: str, arguments: Arguments, limit: int) -> dict[int, Span]:
         """All that are large in one object, streamed, to be read by range."""
@@ -136,7 +134,8 @@ def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -
     """
     if stored.state == "ok":
         key = wire.result_key(job.executor, job.job, call, stored.attempt)
-        return pickle.loads(_unsealed(storage, job, key, call, stored))  # noqa: S301 - unsealed with the job's key
+        content = _unsealed(storage, job, key, call, stored, wire.unseal)
+        return pickle.loads(content)  # noqa: S301 - unsealed with the job's key
     failure = read_status(storage, job, call, stored).failure
     raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
 
@@ -144,12 +143,19 @@ def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -
 def read_status(storage: Storage[Any], job: Header, call: int, stored: Stored) -> CallStatus:
     """The stored status of an attempt.  StorageError where there is none that the job's own worker sealed."""
     key = wire.status_key(job.executor, job.job, call, stored.attempt, stored.state)
-    return wire.decode_status(_unsealed(storage, job, key, call, stored))
+    return _unsealed(storage, job, key, call, stored, wire.unseal_status)
 
 
-def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: Stored) -> memoryview:
+class _Unseal(Protocol[T_co]):
+    def __call__(
+        self, key: bytes, executor: str, job: str, call: int, attempt: int, state: wire.State, sealed: Buffer
+    ) -> T_co:
+        """The content."""
+
+
+def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: Stored, unseal: _Unseal[T_co]) -> T_co:
     sealed = storage.get(job.bucket, key)
     try:
-        return wire.unseal(job.mac_key, job.executor, job.job, call, stored.attempt, stored.state, sealed)
+        return unseal(job.mac_key, job.executor, job.job, call, stored.attempt, stored.state, sealed)
     except ValueError as error:
         raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error

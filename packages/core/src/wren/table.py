@@ -14,25 +14,23 @@ would leave it locked for ever.  It is reentrant, for signal handlers and finali
 
 import concurrent.futures
 import os
-import pickle
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
 
 from wren import callbacks
-from wren.serialize import load_failure
-from wren.spi import Outcomes, Pickled, Stored
+from wren.loading import RAW, load
+from wren.spi import Outcomes, Stored
+from wren.watches import Callback, Waiter, Watch, call_back, drain
 from wren.wire import CallStatus, Failure, Header
 
-__all__ = ["CallTable", "Owner", "Waiter"]
-
-Callback: TypeAlias = Callable[[concurrent.futures.Future[Any]], object]
+__all__ = ["CallTable", "Owner", "called_back"]
 
 PENDING, RUNNING, CANCELLED, OK, FAILED = range(5)
-_RAW: Final = frozenset({Pickled, Stored, Failure})  # what is not loaded before somebody asks for it
 
 _lock = threading.RLock()  # of all tables of the process: what they do with it takes microseconds
 
@@ -46,11 +44,21 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def called_back() -> None:
+    """Wait until the callbacks of all that has settled were called; at once where a callback asks."""
+    with _lock:
+        pass  # who has settled something has handed its callbacks over by now
+    drain()
+
+
 class Owner(Protocol):
     """What a table asks of the engine that its job runs in."""
 
     def cancel(self, table: "CallTable", calls: Sequence[int]) -> None:
         """Take back those of the calls that have not started, and settle them."""
+
+    def kill(self, table: "CallTable", calls: Sequence[int]) -> Sequence[int]:
+        """End those of the calls that run, where the backend can: which ones.  They settle as `CallCancelled`."""
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a result that was stored; raises the exception of a failure that was."""
@@ -62,43 +70,13 @@ class Owner(Protocol):
         """Every call of the job has settled.  Called once, in whatever thread settled the last."""
 
 
-@dataclass(slots=True)
-class Watch:
-    """What the standard library's waiters and callbacks need of one future."""
-
-    future: concurrent.futures.Future[Any]
-    condition: threading.Condition = field(default_factory=threading.Condition)
-    waiters: list[Any] = field(default_factory=list)
-    callbacks: list[Callback] = field(default_factory=list)
-
-
-class Waiter:
-    """A thread that waits for a call, or for any (None); or, with `until_failure`, for one to fail."""
-
-    __slots__ = ("_gate", "call", "until_failure")
-
-    def __init__(self, call: int | None, until_failure: bool = False) -> None:
-        self.call, self.until_failure = call, until_failure
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def wake(self) -> None:
-        """What it waits for has come; under `_lock`."""
-        if self._gate.locked():
-            self._gate.release()
-
-    def wait(self, timeout: float | None) -> None:
-        """Until it is woken, at most `timeout` seconds."""
-        self._gate.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
-
-
 class CallTable:
     """The calls of one job, in columns: states, values and times by call id."""
 
     __slots__ = (
         "__weakref__", "_header", "_owner", "_waiters", "_watches", "collected", "executor_id", "failures", "job_id",
-        "listed", "loaded", "logs", "reduced_by", "single", "started", "states", "stopped", "submitted", "unfinished",
-        "values",
+        "listed", "loaded", "logs", "raised", "reduced_by", "single", "started", "states", "stopped", "submitted",
+        "unfinished", "values",
     )  # fmt: skip
 
     def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner, header: Header | None = None) -> None:
@@ -106,13 +84,14 @@ class CallTable:
         self._header = header  # of a job whose results may lie in the storage
         self.single = False  # the job's result is one value, not a list
         self.reduced_by: str | None = None  # the reducer's job, when it has one
+        self.raised: Callable[[BaseException], BaseException] | None = None  # what a failure is for who asks
         self.submitted = time.time()
         self.unfinished = count
         self.failures = 0
         self.states = bytearray(count)
         self.collected = bytearray(count)  # 1: somebody has read it
         self.values: list[Any] = [None] * count
-        self.loaded = bytearray(count)  # 1: the value is what the function returned, whatever its type
+        self.loaded = bytearray(count)  # 1: the value is what is returned or raised, whatever its type
         self.started = array("d", bytes(8 * count))
         self.stopped = array("d", bytes(8 * count))
         self.logs: dict[int, str] = {}
@@ -182,13 +161,12 @@ class CallTable:
             with _lock:
                 if not self._set(call, state, value, *rest):
                     return False
+                if not watch.claims:
+                    watch.hand_over()
             for waiter in watch.waiters:
                 add = {CANCELLED: waiter.add_cancelled, OK: waiter.add_result, FAILED: waiter.add_exception}[state]
                 add(watch.future)
             watch.condition.notify_all()
-            waiting, watch.callbacks = watch.callbacks, []
-        for callback in waiting:
-            callbacks.run(callback, watch.future)
         return True
 
     def _set(self, call: int, state: int, value: Any, started: float, stopped: float, logs: str) -> bool:
@@ -217,8 +195,40 @@ class CallTable:
     def cancel(self, call: int) -> bool:
         """Cancel a call that has not started; True if it will not run."""
         if self.states[call] == PENDING:
-            self._owner.cancel(self, [call])
+            with self._calling_back(call):
+                self._owner.cancel(self, [call])
         return self.states[call] == CANCELLED
+
+    def kill(self, call: int) -> bool:
+        """Cancel a call that has not started, or end it where the backend can; True if it will have no result."""
+        return self.cancel(call) or bool(self.states[call] <= RUNNING and self._owner.kill(self, [call]))
+
+    def settle(self, call: int, state: int, value: Any) -> bool:
+        """Settle a call by hand, as the standard library lets tests do; False if it was settled before."""
+        with self._calling_back(call):
+            done = self._finish(call, state, value, 0.0, time.time(), "")
+            if done:
+                self.loaded[call] = 1
+        return done
+
+    @contextmanager
+    def _calling_back(self, call: int) -> Iterator[None]:
+        """If a call is settled meanwhile, its callbacks are called in this thread, as the standard library does."""
+        watch = self._watches.get(call)
+        if watch is None:
+            yield
+            return
+        with watch.condition:
+            watch.claims += 1
+        waiting: list[Callback] = []
+        try:
+            yield
+        finally:
+            with watch.condition:
+                watch.claims -= 1
+                if self.states[call] > RUNNING and not watch.claims:
+                    waiting, watch.callbacks = watch.callbacks, []
+            call_back(waiting, watch.future)
 
     def cancelled(self, call: int) -> None:
         """Settle a call that was taken back before it started."""
@@ -266,23 +276,23 @@ class CallTable:
         """State and value of a settled call; unpickles it the first time, in the caller's thread."""
         with _lock:
             state, value, loaded = self.states[call], self.values[call], self.loaded[call]
-        if type(value) in _RAW and not loaded:
-            try:
-                value = self._load(call, value)
-            except BaseException as error:  # unpickling runs the user's code
-                if isinstance(error, KeyboardInterrupt):
-                    raise  # the caller's own
-                state, value = FAILED, error
-            with _lock:  # of two threads that load it, both get what the first one got
-                if not self.loaded[call]:
-                    self.states[call], self.values[call], self.loaded[call] = state, value, 1
-                state, value = self.states[call], self.values[call]
-        return state, value
+        if loaded or (state != FAILED and type(value) not in RAW):
+            return state, value
+        if type(value) in RAW:
+            name = f"call {call} of job {self.executor_id}/{self.job_id}"
+            value, error = load(value, partial(self._fetch, call=call), name, succeeded=state == OK)
+            state, value = (state, value) if error is None else (FAILED, error)
+        if state == FAILED and self.raised is not None:
+            value = self.raised(value)
+        with _lock:  # of two threads that load it, both get what the first one got
+            if not self.loaded[call]:
+                self.states[call], self.values[call], self.loaded[call] = state, value, 1
+            return self.states[call], self.values[call]
 
     def result(self, call: int) -> Any:
         """The value of a settled call, or raises its exception."""
         value = self.values[call]
-        if self.states[call] == OK and type(value) not in _RAW:
+        if self.states[call] == OK and type(value) not in RAW:
             return value
         state, value = self.outcome(call)
         if state == CANCELLED:
@@ -294,15 +304,15 @@ class CallTable:
                 value = None  # the traceback refers to this frame: no cycle
         return value
 
-    def _load(self, call: int, value: Pickled | Stored | Failure) -> Any:
-        match value:
-            case Pickled():
-                return pickle.loads(value.data)  # noqa: S301 - authenticated by its channel
-            case Stored():
-                assert self._header is not None
-                return self._owner.load(self._header, call, value)
-            case Failure():
-                return load_failure(value, f"wren: this was call {call} of job {self.executor_id}/{self.job_id}")
+    def take(self, call: int) -> Any:
+        """As `result`, for a call whose result nobody else asks for: the table does not keep it."""
+        value = self.result(call)
+        self.values[call] = None
+        return value
+
+    def _fetch(self, stored: Stored, call: int) -> Any:
+        assert self._header is not None
+        return self._owner.load(self._header, call, stored)
 
     def read_details(self, call: int) -> None:
         """Fetch times and logs where only the name of the status was looked at.  StorageError."""
@@ -329,4 +339,4 @@ class CallTable:
             if self.states[call] <= RUNNING:
                 watch.callbacks.append(callback)
                 return
-        callbacks.run_now(callback, future)
+        call_back([callback], future)

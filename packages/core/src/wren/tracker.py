@@ -7,24 +7,24 @@ or was not written by the job's own worker is dropped, and counted in `dropped`.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
-from wren import wire
-from wren.errors import CallCancelled, CallLost, NotDeployed, Throttled, Unavailable, Undecided, WorkerLost, WrenError
+from wren import callbacks, wire
+from wren.errors import CallCancelled, NotDeployed, Throttled, Unavailable, Undecided, WorkerLost, WrenError
 from wren.flights import Flight, Flights
-from wren.job import Job
-from wren.serialize import failure_type
+from wren.job import RETRIED, Job
+from wren.serialize import failure_type, load_failure
 from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
 from wren.stored import read_status
 from wren.table import RUNNING
 from wren.wire import CallStatus, Failure, WireMismatch
+from wren.worker.run import persistently
 
 __all__ = ["Sender", "Tracker"]
 
 _log: Final = logging.getLogger("wren.tracker")
-
-RETRIED: Final = (WorkerLost, CallLost)
 
 
 class Sender(Protocol):
@@ -46,8 +46,9 @@ class Sender(Protocol):
 class Tracker:
     """The `wren.spi.Report` of one engine.  Thread-safe: a job's table has the lock."""
 
-    def __init__(self, flights: Flights, storage: Storage[Any]) -> None:
+    def __init__(self, flights: Flights, storage: Storage[Any], queues: bool) -> None:
         self._flights, self._storage = flights, storage
+        self._queues = queues  # the backend does, and there are no flights
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()  # of `Job.current`
         self.sender: Sender  # the invoker, which is made with this tracker
@@ -105,6 +106,9 @@ class Tracker:
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         flight = self._flights.find(invocation)
+        if flight is None and not self._queues:
+            self.dropped["late"] += len(calls)  # of an earlier delivery, or of what is settled
+            return
         if flight is not None:
             if flight.doomed and isinstance(error, CallCancelled):
                 return
@@ -122,6 +126,9 @@ class Tracker:
         """A status was stored.  It may be listed again, and what the call returned is in the storage."""
         job = self._jobs.get(listed.job)
         if job is None or job.header.executor != listed.executor or listed.call >= len(job.table):
+            return
+        if listed.attempt > job.current.get(listed.call, 0):
+            self.dropped["forged"] += 1  # there was no such attempt
             return
         stored = Stored(listed.attempt, listed.state)
         if job.table.states[listed.call] <= RUNNING:
@@ -142,7 +149,7 @@ class Tracker:
                 self.dropped["late"] += 1  # of a job that is over, or of another client's
                 return
             identity = (claimed.executor, claimed.job, claimed.call, claimed.attempt, claimed.state)
-            wire.unseal(job.header.mac_key, *identity, message)
+            wire.unseal_status(job.header.mac_key, *identity, message)
         except WireMismatch as error:
             _log.warning("a monitor's message was dropped: %s", error)
         except ValueError:
@@ -154,6 +161,17 @@ class Tracker:
     def give_up(self, flight: Flight, error: WrenError) -> None:
         """The calls of a flight that have not ended will not any more."""
         self._fail(flight.invocation, sorted(flight.open), error, "")
+
+    def refuse(self, job: Job, calls: Sequence[int], attempt: int, error: WrenError) -> None:
+        """Calls that were never handed over will not be."""
+        for call in self._current(job, calls, attempt):
+            job.table.fail(call, error)
+
+    def withdrawn(self, job: Job, calls: Sequence[int]) -> None:
+        """These calls were taken back before they started."""
+        for call in calls:
+            job.table.cancelled(call)
+        self._ended(job, calls)
 
     # ---- settling
 
@@ -196,7 +214,10 @@ class Tracker:
         self._ended(job, current)
         if not current or (flight is not None and self.sender.deliver_again(flight, current, error)):
             return
-        again = isinstance(error, RETRIED) and invocation.attempt < job.options.retries
+        job.stores = job.stores or (job.header.storage is not None and not self._queues)  # it may have stored a result
+        if isinstance(error, Throttled):
+            error = Unavailable(str(error))  # to the end
+        again = isinstance(error, job.options.retry_on) and invocation.attempt < job.options.retries
         if again:
             self._try_again(job, current, invocation.attempt)
             return
@@ -218,11 +239,23 @@ class Tracker:
         if not self._current(job, [call], attempt):
             return
         self._ended(job, [call])
-        again = isinstance(failure, Failure) and issubclass(failure_type(failure), RETRIED)
-        if again and attempt < job.options.retries:
+        fail = partial(job.table.fail, call, failure, started=started, stopped=stopped, logs=logs)
+        if attempt >= job.options.retries or not isinstance(failure, Failure):
+            fail()
+        elif failure.kind != "exception":
+            self._try_again_or(fail, job, call, attempt, failure_type(failure))
+        elif job.options.retry_on == RETRIED:
+            fail()
+        else:  # which of the user's exceptions it is takes loading it, which must not hold up who settles calls
+            callbacks.later(lambda: self._try_again_or(fail, job, call, attempt, type(load_failure(failure))))
+
+    def _try_again_or(
+        self, fail: Callable[[], None], job: Job, call: int, attempt: int, kind: type[BaseException]
+    ) -> None:
+        if issubclass(kind, job.options.retry_on):
             self._try_again(job, [call], attempt)
         else:
-            job.table.fail(call, failure, started=started, stopped=stopped, logs=logs)
+            fail()
 
     def _current(self, job: Job, calls: Sequence[int], attempt: int) -> list[int]:
         """Those of the calls that have not settled and whose current attempt this is; others are dropped."""
@@ -241,7 +274,8 @@ class Tracker:
 
     def _read_failure(self, job: Job, listed: Listed) -> None:
         try:
-            status = read_status(self._storage, job.header, listed.call, Stored(listed.attempt, "err"))
+            stored = Stored(listed.attempt, "err")
+            status = persistently(lambda: read_status(self._storage, job.header, listed.call, stored))
         except WrenError as error:
             _log.warning("a stored status cannot be read: %s", error)
             self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)

@@ -75,16 +75,22 @@ class Watcher:
             events = self._try(lambda: self._monitor.events(TURN))
             self._failed = events is None
             for event in events or ():
-                if isinstance(event, Listed):
-                    self._tracker.listed(event)
-                else:
-                    self._tracker.message(event)
+                self._tell(event)
             if self._failed:
                 self._resume.wait(PAUSE)
             with self._lock:
                 if not self._jobs:
                     self._asking = False
                     return
+
+    def _tell(self, event: bytes | Listed) -> None:
+        try:
+            if isinstance(event, Listed):
+                self._tracker.listed(event)
+            else:
+                self._tracker.message(event)
+        except Exception:  # noqa: BLE001 - one event, of whoever can write to the monitor, must not end the watching
+            _log.exception("an event of the %s monitor could not be taken in", self._monitor.name)
 
     def _try(self, action: Callable[[], T]) -> T | None:
         """What the action returns, None if the monitor failed, which is said once: a monitor is a hint."""

@@ -232,20 +232,40 @@ def unseal(key: bytes, executor: str, job: str, call: int, attempt: int, state: 
 def seal_status(key: bytes, status: CallStatus) -> bytes:
     """A status as it is stored, and as it goes to a monitor."""
     identity = (status.executor, status.job, status.call, status.attempt, status.state)
-    return b"".join(seal(key, *identity, [encode_status(status)]))
+    return b"".join(seal(_key_of_statuses(key), *identity, [encode_status(status)]))
+
+
+def unseal_status(
+    key: bytes, executor: str, job: str, call: int, attempt: int, state: State, sealed: Buffer
+) -> CallStatus:
+    """The status of `seal_status`; ValueError if the job's own worker did not write it for this very attempt."""
+    return decode_status(unseal(_key_of_statuses(key), executor, job, call, attempt, state, sealed))
+
+
+def _key_of_statuses(key: bytes) -> bytes:
+    """Another one than that of results, so that nobody can put the one in the other's place."""
+    return hmac.digest(key, b"status", "sha256")
 
 
 def read_sealed(sealed: Buffer) -> CallStatus:
-    """What a sealed status claims, for finding the key that `unseal` must check it with.
+    """What a sealed status claims, for finding the key that `unseal_status` must check it with.
 
     Nothing in it may be unpickled before that.  ValueError (WireMismatch of another version) if it is no status.
     """
     try:
-        return decode_status(memoryview(sealed)[SEAL_SIZE:])
+        status = decode_status(memoryview(sealed)[SEAL_SIZE:])
     except WireMismatch:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"this is no sealed status: {error!r}") from error
+    names, numbers = (status.executor, status.job), (status.call, status.attempt)
+    if not (
+        all(isinstance(name, str) for name in names)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and status.state in ("ok", "err")
+    ):
+        raise ValueError("this is no sealed status: its identity has values of other types")
+    return status
 
 
 # ---------------------------------------------------------------- JSON

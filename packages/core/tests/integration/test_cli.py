@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from wren.cli import demo, plugins
 from wren.cli.commands import wren
 from wren.errors import WorkerLost
-from wren.executor import local_executor
+from wren.factories import local_executor
 from wren.plugins import PluginInfo
 
 CONSOLE_SCRIPT = Path(sys.executable).parent / "wren"
@@ -60,7 +60,7 @@ def test_help_names_the_commands_and_imports_nothing_that_they_need() -> None:
     # When
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     # Then
-    assert set(re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)) == {"demo", "hello", "plugins"}
+    assert set(re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)) == {"config", "demo", "hello", "plugins"}
     assert done.stderr == "set()\n"
 
 

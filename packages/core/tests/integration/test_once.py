@@ -240,7 +240,7 @@ def test_a_persistent_job_stores_results_and_statuses(tmp_path: Path) -> None:
     for status, result in zip(statuses, (2, 3), strict=True):
         identity = (header.executor, header.job, status.call, 0)
         sealed = files.get("wren", wire.status_key(*identity, "ok"))
-        assert wire.decode_status(wire.unseal(header.mac_key, *identity, "ok", sealed)) == replace(status, result=None)
+        assert wire.unseal_status(header.mac_key, *identity, "ok", sealed) == replace(status, result=None)
         sealed = files.get("wren", wire.result_key(*identity))
         assert pickle.loads(wire.unseal(header.mac_key, *identity, "ok", sealed)) == result  # noqa: S301 - the test's own
 

@@ -50,7 +50,7 @@ def wait_for(path: Path) -> str:
 def pool_of(size: int) -> Any:
     from wren.local import compute
 
-    return compute._pools[size]
+    return compute._pools[size, None]
 
 
 # ---- workers under a load of jobs
@@ -413,7 +413,7 @@ with wren.local_executor(workers=2) as executor:
         future = None
         try:
             try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.002))
+                signal.setitimer(signal.ITIMER_REAL, chance.choice((0.0003, 0.002)) * chance.uniform(0.03, 1))
                 ACTION
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -532,7 +532,7 @@ executor.map(time.sleep, [0.01] * 100)
 executor.get_result(timeout=30)
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from wren.local import compute
-workers = len(compute._pools[30].worker_ids())
+workers = len(compute._pools[30, None].worker_ids())
 assert len(os.listdir("/proc/self/fd")) <= 8 * workers + 12
 print("ok")
 """

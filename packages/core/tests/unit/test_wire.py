@@ -136,13 +136,27 @@ def test_a_sealed_status_is_read_for_its_identity_and_opened_with_its_jobs_key_o
     sealed = wire.seal_status(key, status)
     assert wire.read_sealed(sealed) == status
     identity = (status.executor, status.job, status.call, status.attempt, status.state)
-    assert wire.decode_status(wire.unseal(key, *identity, sealed)) == status
+    assert wire.unseal_status(key, *identity, sealed) == status
     with pytest.raises(ValueError, match="was not written by its worker"):
-        wire.unseal(b"another key", *identity, sealed)
+        wire.unseal_status(b"another key", *identity, sealed)
+    with pytest.raises(ValueError, match="was not written by its worker"):
+        wire.unseal(key, *identity, sealed)  # as a result
 
 
 @pytest.mark.parametrize(
-    "message", [b"", b"short", b"\0" * 100, b"\0" * 32 + b"[]", b"\0" * 32 + b'{"v":1}', b"\0" * 32 + b"1"]
+    "message",
+    [
+        b"",
+        b"short",
+        b"\0" * 100,
+        b"\0" * 32 + b"[]",
+        b"\0" * 32 + b'{"v":1}',
+        b"\0" * 32 + b"1",
+        b"\0" * 32 + b"[" * 200_000,
+        b"\0" * 32 + wire.encode_status(replace(STATUS, job=[])),  # type: ignore[arg-type]
+        b"\0" * 32 + wire.encode_status(replace(STATUS, call=None)),  # type: ignore[arg-type]
+        b"\0" * 32 + wire.encode_status(replace(STATUS, attempt=-1)),
+    ],
 )
 def test_what_is_no_sealed_status_is_a_value_error(message: bytes) -> None:
     with pytest.raises(ValueError, match="no sealed status"):

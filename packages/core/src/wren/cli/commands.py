@@ -1,11 +1,13 @@
 """What can be typed after `wren`: commands, options and their help, and how a command fails."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 __all__ = ["wren"]
 
+_PATH: Final = click.Path(path_type=Path)
 INTERRUPTED: Final = 130  # what shells give for Ctrl-C: 128 + SIGINT
 
 
@@ -57,3 +59,19 @@ def demo() -> None:
     from wren.cli.demo import run
 
     run()
+
+
+@wren.group()
+def config() -> None:
+    """Look after the configuration."""
+
+
+@config.command()
+@click.option("--from", "source", metavar="PATH", type=_PATH, help="PyWren's file; by default the one that it reads.")
+@click.option("--to", "target", metavar="PATH", type=_PATH, help="By default ~/.config/wren/config.toml.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+def migrate(source: Path | None, target: Path | None, force: bool) -> None:
+    """Turn PyWren's configuration into wren's."""
+    from wren.cli.config import migrate as run
+
+    run(source, target, force=force)

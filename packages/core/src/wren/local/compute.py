@@ -4,7 +4,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import pluggy
 
@@ -17,7 +17,15 @@ from wren.worker.stream import Context
 hookimpl = pluggy.HookimplMarker("wren")
 
 _KEY: Final = os.urandom(16)  # deployments end with this process
-_pools: dict[int, Pool] = {}  # by size: executors that ask for the same number of workers share them
+_pools: dict[tuple[int, int | None], Pool] = {}  # by size and memory: executors that ask for the same share workers
+
+
+class _State(NamedTuple):
+    """What a deployment is here."""
+
+    size: int
+    memory: int | None  # MiB
+    secrets: Mapping[str, str]
 
 
 def _after_fork() -> None:
@@ -40,11 +48,13 @@ class LocalCompute(Compute[LocalhostOptions]):
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
         if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):
             raise Unsupported(f"the localhost backend needs Linux; this is {sys.platform}: use a remote backend")
+        if runtime.name is not None:
+            raise ConfigError(f"runtime is {runtime.name!r}, and the localhost backend has no images: leave it out")
         size = runtime.workers or self.options.workers or len(os.sched_getaffinity(0))
         if size < 1:
             raise ConfigError(f"workers in section [localhost] is {size}: give 1 or more")
         name = f"localhost-{size}-{fingerprint(runtime, secrets, _KEY)}" if secrets else f"localhost-{size}"
-        return Deployment(name, runtime, state=(size, dict(secrets)))
+        return Deployment(name, runtime, state=_State(size, runtime.memory, dict(secrets)))
 
     def undeploy(self, deployment: Deployment) -> None:
         """The workers stay for other executors; they end with this process."""
@@ -64,8 +74,9 @@ class LocalCompute(Compute[LocalhostOptions]):
 
 def _pool(deployment: Deployment) -> Pool:
     """Looked up each time: a forked child has none of its parent's."""
-    size: int = deployment.state[0]
-    return _pools.get(size) or _pools.setdefault(size, Pool(size))
+    state: _State = deployment.state
+    key = state.size, state.memory
+    return _pools.get(key) or _pools.setdefault(key, Pool(*key))
 
 
 def _context(deployment: Deployment) -> Context:
@@ -75,7 +86,7 @@ def _context(deployment: Deployment) -> Context:
     except FileNotFoundError:
         cwd = ""
     path = tuple(each for each in sys.path if isinstance(each, str))  # type: ignore[redundant-expr]  # users put others in
-    return Context(path, cwd, {**os.environ, **deployment.state[1]})
+    return Context(path, cwd, {**os.environ, **deployment.state.secrets})
 
 
 @hookimpl

@@ -12,6 +12,7 @@ BATCH_BYTES: Final = 1 << 20  # of arguments in a batch of more than one call
 OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
+WEIGHED: Final = 0.02  # seconds between two looks at the memory of workers that have a limit
 START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from wren.errors import BackendError, CallCancelled, CallTimeout
+from wren.errors import BackendError, CallCancelled, CallTimeout, OutOfMemory
 from wren.local import policy
 from wren.local.batches import Batch, Task, Worker, batch_frame, job_frame
 from wren.local.loop import Loop
@@ -32,10 +32,10 @@ STARTS: Final = 2  # workers that may end by themselves before they are ready, i
 
 
 class Pool:
-    """At most `size` workers, started when there is something to do and kept."""
+    """At most `size` workers, started when there is something to do and kept.  `memory`: MiB that each may use."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, memory: int | None = None) -> None:
+        self.size, self.memory = size, memory
         self._numbers = itertools.count(1)
         self._queue: deque[Task] = deque()
         self._tasks: dict[int, Task] = {}  # all that are not wholly reported, by number
@@ -83,6 +83,8 @@ class Pool:
         due = [at for worker in self._workers if (at := policy.deadline(worker)) is not None]
         if self._steal_at is not None:
             due.append(self._steal_at)
+        if self.memory is not None and any(worker.batches for worker in self._workers):
+            due.append(time.monotonic() + policy.WEIGHED)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def step(self) -> None:
@@ -93,6 +95,8 @@ class Pool:
             self._steal()
         for worker in self._workers:
             self._expire(worker, now)
+            if self.memory is not None:
+                self._weigh(worker, self.memory)
         self._dispatch()
 
     def broken(self, error: Exception) -> None:
@@ -301,6 +305,14 @@ class Pool:
                 "and was killed"
             )
         )
+
+    def _weigh(self, worker: Worker, memory: int) -> None:
+        """Kill the worker if its call has taken more memory than it may."""
+        running = worker.running()
+        if worker.ending or running is None or worker.process.resident() <= memory << 20:
+            return
+        self._settle_down(worker)
+        worker.end(OutOfMemory(f"call {running[1]} used more than its runtime_memory of {memory} MiB and was killed"))
 
     # ---- the beginning and the end of a worker
 

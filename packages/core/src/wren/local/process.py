@@ -219,6 +219,14 @@ class WorkerProcess:
         began: float = PAGE.unpack_from(self._page, 0)[0]
         return began
 
+    def resident(self) -> int:
+        """Bytes of memory that it uses, 0 when it is gone."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:
+                return int(file.read().split()[1]) * mmap.PAGESIZE
+        except OSError:
+            return 0
+
     # ---- its end
 
     def kill(self) -> None:

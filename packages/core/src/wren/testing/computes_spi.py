@@ -160,7 +160,7 @@ class Recorder:
                 continue
             identity = (header.executor, header.job, call, attempt)
             sealed = self._storage.get(header.bucket, info.key)
-            ended = _ended(wire.decode_status(wire.unseal(header.mac_key, *identity, state, sealed)))
+            ended = _ended(wire.unseal_status(header.mac_key, *identity, state, sealed))
             if state == "err":
                 return ended
             sealed = self._storage.get(header.bucket, wire.result_key(*identity))

@@ -53,7 +53,6 @@ class Activation:
         self._client: Client | None = client
         self._left: deque[Call] = deque(payload.calls)
         self._running: RunningCall | None = None
-        self._started = 0.0
         self._heart: Timer | None = None
 
     def start(self) -> None:
@@ -78,14 +77,14 @@ class Activation:
             self._finish()
             return
         call = self._left.popleft()
-        self._started = time.time()
         self._running = RunningCall(self._payload, call, partial(self._settled, call))
         self._services.container.start(self._running)
 
     def _settled(self, call: Call, outcome: bytes | Failure, printed: str) -> None:
+        began = self._running.began if self._running is not None else 0.0
         self._running = None
         if isinstance(outcome, Failure):
-            self._fail(call, outcome, self._started, printed)
+            self._fail(call, outcome, began or time.time(), printed)
         else:
             self._tell(outcome, by_shell=False)
         if self._client is not None:

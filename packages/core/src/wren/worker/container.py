@@ -69,9 +69,6 @@ class Container:
     def start(self, call: RunningCall) -> None:
         """Run a call; `call.settle` is called when it is over, never before this returns."""
         call.kills = self._memory.kills()
-        timeout = call.payload.header.timeout
-        if timeout is not None:
-            call.timer = self._loop.later(timeout, partial(self._late, call, timeout))
         self._assign(call)
 
     def cancel(self, call: RunningCall, why: str) -> None:
@@ -109,7 +106,10 @@ class Container:
             return
         self._calls[call] = found
         found.waiting.append(call)
-        self._loop.later(0, partial(self._feed, found))
+        if found.ready:
+            self._loop.later(0, partial(self._feed, found))
+        else:
+            self._begin(call)
 
     def _fork_template(self, payload: Payload) -> _Template:
         found = _Template(payload.header.function.id)
@@ -162,6 +162,7 @@ class Container:
                 found.waiting.popleft()
                 self._over(call, found, lost(f"the worker has no room for another call: {error}"))
                 continue
+            self._begin(call)
             self._serial += 1
             try:
                 template.send(found.control, template.CALL, self._serial, descriptors=theirs)
@@ -193,6 +194,9 @@ class Container:
         call = found.running.get(message.serial)
         if message.kind == template.LOADED:
             found.ready = True
+            if not self._forking:
+                for waiting in list(found.waiting)[1:]:
+                    waiting.rewind()
         elif message.kind == template.UNLOADABLE:
             self._withdraw(found)
             status = wire.decode_status(template.read_file(message.descriptors[0]))
@@ -212,15 +216,16 @@ class Container:
         self._withdraw(found)
         self._alive.discard(found)
         self._loop.forget(found.control.fileno())
+        printed = found.printed()
+        found.close()  # before anything else is forked, which would inherit it
         for call in list(found.running.values()):
             call.kill()  # the fork that it has left
-            self._bury(call, found, self._death(call, code, found.printed() if self._forking else call.printed()))
+            self._bury(call, found, self._death(call, code, printed if self._forking else call.printed()))
         if found.ready:
             for call in found.waiting:
                 self._assign(call)  # it has not begun: another template takes it
         elif found.waiting:
-            self._give_up(found, self._death(found.waiting[0], code, found.printed()))
-        found.close()
+            self._give_up(found, self._death(found.waiting[0], code, printed))
 
     def _give_up(self, found: _Template, failure: Failure) -> None:
         while found.waiting:
@@ -242,6 +247,15 @@ class Container:
             return
         went_on = lost(f"the process {call.pid} that ran the call has closed its channel and went on, and was killed")
         call.grace = self._loop.later(GRACE, partial(self._end, call, went_on))
+
+    def _begin(self, call: RunningCall) -> None:
+        """Its time begins: the loading of its function counts, waiting until others have run does not."""
+        if call.began:
+            return
+        call.began = time.time()
+        timeout = call.payload.header.timeout
+        if timeout is not None:
+            call.timer = self._loop.later(timeout, partial(self._late, call, timeout))
 
     def _late(self, call: RunningCall, timeout: float) -> None:
         waits = call not in self._calls or not self._calls[call].ready

@@ -19,6 +19,7 @@ end it when the calls that run are answered.  It may be the first process of a c
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -205,6 +206,12 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     """A handler, so that there is one: what is done is done by the loop."""
 
 
+def _allow_descriptors() -> None:
+    """As many as the system lets us have: each call takes five, with its connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Be a shell, or in a process that it has forked, what that is for."""
     try:
@@ -212,6 +219,7 @@ def main() -> None:
         shell = Shell(settings, _listen(settings.listen))
     except (ValueError, OSError) as error:
         sys.exit(f"the wren shell cannot start: {error}")
+    _allow_descriptors()
     work: Callable[[], None] | None = None
     try:
         shell.serve()

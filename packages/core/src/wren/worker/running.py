@@ -30,6 +30,7 @@ class RunningCall:
         self.payload, self.call = payload, call
         self._settle = settle
         self.settled = False
+        self.began = 0.0  # epoch seconds; 0: not yet
         self.serial = 0  # what its template knows it by
         self.cause: Failure | None = None  # why the shell killed it
         self.timer: Timer | None = None  # its timeout
@@ -39,6 +40,12 @@ class RunningCall:
         self.result = -1
         self._process = self._lifeline = self._output = -1
         self._buffer = bytearray()
+
+    def rewind(self) -> None:
+        """It has not begun after all."""
+        self.began = 0.0
+        if self.timer is not None:
+            self.timer.cancel()
 
     # ---- its descriptors
 

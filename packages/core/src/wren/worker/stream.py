@@ -26,6 +26,8 @@ import os
 import pickle
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cache
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
 from wren.wire import Buffer, Gather, Header, Span
@@ -114,6 +116,9 @@ def skip(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
 # ---------------------------------------------------------------- pickling
 
 
+_NO_FILE: Final = "<dynamic-code>"
+
+
 class _Chunks(list[bytes]):
     """A file that keeps what the pickler writes, large immutable buffers without a copy."""
 
@@ -139,11 +144,28 @@ def pickle_chunks(value: object) -> list[bytes]:
 
 def cloudpickle_chunks(value: object) -> list[bytes]:
     """The pickle of `value`, with what is in `__main__` or has no importable name taken along by value."""
+    chunks = _Chunks()
+    _pickler()(chunks, 5).dump(value)
+    return chunks
+
+
+@cache
+def _pickler() -> type[pickle.Pickler]:
+    """cloudpickle's, whose code keeps the name of its file: since 3.1.3 it is left out, and lines of tracebacks too."""
     import cloudpickle
 
-    chunks = _Chunks()
-    cloudpickle.Pickler(chunks, 5).dump(value)
-    return chunks
+    reducers: Mapping[type, Any] = cloudpickle.Pickler.dispatch_table
+    reduce_code = reducers[CodeType]
+
+    def keep_file(code: CodeType) -> tuple[Any, ...]:
+        make, values, *rest = reduce_code(code)
+        named = (code.co_filename if value == _NO_FILE else value for value in values)
+        return (make, tuple(named), *rest)
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
+        dispatch_table = {**reducers, CodeType: keep_file}  # noqa: RUF012 - as the base class has it
+
+    return Pickler
 
 
 class BoundedReader(io.RawIOBase):

@@ -211,6 +211,7 @@ class StartShell:
             mark = uuid.uuid4().hex
             env = {name: text for name, text in os.environ.items() if not name.startswith("WREN_")}
             env |= {"WREN_TAG": TAG, "WREN_ISOLATION": isolation, "PYTHONPATH": str(self.folder), MARK: mark}
+            env |= {"PYTHONWARNINGS": "error"}  # what Python would say of sockets left open, for one
             env |= {"WREN_LISTEN": f"fd:{listener.fileno()}"} | variables
             process = subprocess.Popen(
                 [*prefix, *START], env=env, stderr=said, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()]

@@ -427,6 +427,16 @@ def test_a_call_that_times_out_in_the_template_costs_those_behind_it_nothing(
     assert states == ["err", "ok", "ok", "ok"]
 
 
+def test_waiting_for_ones_turn_is_not_ones_time(start_shell: "StartShell") -> None:
+    # Given calls that one process runs one after the other, together longer than their timeout
+    shell = start_shell("process")
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(shell.call, time.sleep, 0.3, timeout=0.9) for _ in range(4)]
+        statuses = sorted((answer.result() for answer in answers), key=lambda status: status.started)
+    assert [status.state for status in statuses] == ["ok"] * 4
+    assert statuses[-1].stopped - statuses[0].started > 0.9
+
+
 # ---------------------------------------------------------------- loading
 
 

@@ -99,7 +99,7 @@ class Queue:
                 sealed = bytes.fromhex(text)
                 claimed = wire.read_sealed(sealed)
                 identity = (claimed.executor, claimed.job, claimed.call, claimed.attempt, claimed.state)
-                found.append(wire.decode_status(wire.unseal(b"key", *identity, sealed)))
+                found.append(wire.unseal_status(b"key", *identity, sealed))
         return found
 
 
@@ -126,7 +126,7 @@ def stored(files: Files) -> list[tuple[int, int, str]]:
 
 def stored_status(files: Files, call: int, state: wire.State) -> wire.CallStatus:
     sealed = files.get("b", wire.status_key("ex", "M000", call, 0, state))
-    return wire.decode_status(wire.unseal(b"key", "ex", "M000", call, 0, state, sealed))
+    return wire.unseal_status(b"key", "ex", "M000", call, 0, state, sealed)
 
 
 # ---------------------------------------------------------------- storing
@@ -255,10 +255,11 @@ def test_a_shell_that_is_killed_leaves_no_reporter(
     shell: "Shell", queue: Queue, tmp_path: Path, eventually: Eventually
 ) -> None:
     (tmp_path / "queue.slow").touch()
-    shell.run(shell.payload(same, (1,), (2,), reporter=queue.handle))
-    assert len(shell.processes()) == 3
+    shell.run(shell.payload(same, (1,), (2,), (3,), (4,), reporter=queue.handle))
+    eventually(lambda: len(shell.processes()) == 3)
     shell.process.kill()
     shell.process.wait()
+    # Then the reporter is gone, too, though it had not sent everything
     eventually(lambda: not shell.processes())
 
 

@@ -1,0 +1,40 @@
+"""Loads what a worker has sent of a call: in the thread of who asks for it, as that runs the user's code."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from wren.errors import SerializationError, WrenError
+from wren.serialize import load_failure
+from wren.spi import Pickled, Stored
+from wren.wire import Failure
+
+__all__ = ["RAW", "Raw", "load"]
+
+Raw: TypeAlias = Pickled | Stored | Failure
+
+RAW: Final = frozenset({Pickled, Stored, Failure})  # what is not loaded before somebody asks for it
+
+
+def load(raw: Raw, fetch: Callable[[Stored], Any], call: str, *, succeeded: bool) -> tuple[Any, BaseException | None]:
+    """What a call returned, or the exception that it raised or has for want of a result.
+
+    `fetch` gets what was stored, and raises the exception of a stored failure; `call` is what texts call the call.
+    """
+    try:
+        match raw:
+            case Pickled():
+                return pickle.loads(raw.data), None  # noqa: S301 - authenticated by its channel
+            case Stored():
+                return fetch(raw), None
+            case Failure():
+                return None, load_failure(raw, f"wren: this was {call}")
+    except KeyboardInterrupt:
+        raise  # the caller's own
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        if not succeeded or isinstance(error, WrenError):
+            return None, error
+        said = f"the result of {call} cannot be loaded here: {type(error).__name__}: {error}"
+        unloadable = SerializationError(said)
+        unloadable.__cause__ = error
+        return None, unloadable
