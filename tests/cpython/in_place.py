@@ -1,11 +1,10 @@
-"""Puts `wren.Executor` in the place of ProcessPoolExecutor.
+"""Puts `wren.Executor` in the place of ProcessPoolExecutor, for the programs that CPython's tests start.
 
-Installed in the environment that CPython's tests run in: as `wren_in_place`, imported by a `.pth` file, so that the
-programs which the tests start have it, too.
+`test_concurrent_futures.py` installs it in the environment of the tests, with a `.pth` file that imports it.
 """
 
 import concurrent.futures
 
 import wren
 
-concurrent.futures.ProcessPoolExecutor = wren.Executor  # type: ignore[misc]
+concurrent.futures.ProcessPoolExecutor = wren.Executor  # type: ignore[misc,assignment]

@@ -1,57 +1,61 @@
 """Runs CPython's own tests of concurrent.futures with `wren.Executor` in the place of ProcessPoolExecutor.
 
-A program for the interpreter that brings those tests: `test_concurrent_futures.py` starts it, in an environment that
-has wren-core.  Its arguments are ids of tests, none for all; for each test that ran it prints a line of JSON.
-Nothing of CPython is copied: the tests are those of the installed package `test`.
+A program for the interpreter that those tests belong to, started by `test_concurrent_futures.py` with names of test
+classes; none are all.  It prints a line of JSON for each test.  The tests are those of the installed package `test`:
+nothing of CPython is copied, and nothing of what is specific to threads is run.
 """
 
-import concurrent.futures
 import json
 import multiprocessing
-import os
 import sys
+import traceback
 import unittest
+import unittest.mock
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from test import support
+from test import support  # type: ignore[import-not-found]  # typeshed leaves CPython's tests out
 from test import test_concurrent_futures as cpython
 
 import wren
-from wren.futures import Future
 from wren.spi import Stored
 from wren.table import CANCELLED, FAILED, OK, PENDING, RUNNING, CallTable
 from wren.wire import CallStatus, Header
 
 
 class ProcessPoolExecutor(wren.Executor):
-    """Under the name that the tests write into programs; some of them always give a context."""
+    """`wren.Executor` by the name that the tests write into programs; it takes the context that some always give."""
 
     def __init__(self, max_workers: int | None = None, mp_context: object = None) -> None:
         super().__init__(max_workers, backend="localhost")
 
 
-class WrenMixin(cpython.ExecutorMixin):  # type: ignore[misc]  # it has no types
+class WrenMixin(cpython.ExecutorMixin):  # type: ignore[misc]  # CPython's tests have no types
+    """What the tests make their executor with."""
+
     executor_type = ProcessPoolExecutor
 
     def get_context(self) -> Any:
-        """For the semaphores and managers that tests make: as wren's workers, not forked."""
+        """For their managers and semaphores."""
         return multiprocessing.get_context("spawn")
 
 
-MIXINS = (
-    cpython.InitializerMixin,
-    cpython.FailingInitializerMixin,
-    cpython.ProcessPoolShutdownTest,
-    cpython.WaitTests,
-    cpython.AsCompletedTests,
-    cpython.ProcessPoolExecutorTest,
-    cpython.ExecutorDeadlockTest,
-)
+MIXINS: Final = {
+    "WrenInitializerTest": cpython.InitializerMixin,
+    "WrenFailingInitializerTest": cpython.FailingInitializerMixin,
+    "WrenProcessPoolShutdownTest": cpython.ProcessPoolShutdownTest,
+    "WrenWaitTest": cpython.WaitTests,
+    "WrenAsCompletedTest": cpython.AsCompletedTests,
+    "WrenProcessPoolExecutorTest": cpython.ProcessPoolExecutorTest,
+    "WrenExecutorDeadlockTest": cpython.ExecutorDeadlockTest,
+}
+
+
+# ---- the tests of futures, with wren's
 
 
 class NoEngine:
-    """The owner of a future that runs nothing."""
+    """The `wren.table.Owner` of a call that nothing runs."""
 
     def cancel(self, table: CallTable, calls: Sequence[int]) -> None:
         for call in calls:
@@ -61,16 +65,16 @@ class NoEngine:
         return []
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
-        raise NotImplementedError
+        raise AssertionError("nothing was stored")
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
-        raise NotImplementedError
+        raise AssertionError("nothing was stored")
 
     def finished(self, job: str) -> None:
         pass
 
 
-STATES = {
+STATES: Final = {
     cpython.PENDING: PENDING,
     cpython.RUNNING: RUNNING,
     cpython.CANCELLED: CANCELLED,
@@ -79,16 +83,18 @@ STATES = {
 }
 
 
-def create_future(state: str = cpython.PENDING, exception: BaseException | None = None, result: object = None) -> Any:
-    """One of wren's in the given state, for the tests of futures themselves."""
+def create_future(
+    state: str = cpython.PENDING, exception: BaseException | None = None, result: object = None
+) -> wren.Future[Any]:
+    """A future of wren's in the given state."""
     table = CallTable("cpython", "A000", 1, NoEngine())
     table.states[0] = STATES[state] if exception is None else FAILED
     table.values[0] = result if exception is None else exception
-    return Future(table, 0)
+    return wren.Future(table, 0)
 
 
-class WrenFutureTests(cpython.FutureTests):  # type: ignore[misc]  # it has no types
-    """With wren's futures; the other tests mix the standard's own with wren's."""
+class WrenFutureTests(cpython.FutureTests):  # type: ignore[misc]  # CPython's tests have no types
+    """In the other tests the module's futures are the standard library's, and mixed with wren's."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -102,47 +108,45 @@ class WrenFutureTests(cpython.FutureTests):  # type: ignore[misc]  # it has no t
             "EXCEPTION_FUTURE": create_future(cpython.FINISHED, exception=OSError()),
             "SUCCESSFUL_FUTURE": create_future(cpython.FINISHED, result=42),
         }
-        for name, value in ours.items():
-            patch = unittest.mock.patch.object(cpython, name, value)
-            patch.start()
-            self.addCleanup(patch.stop)
+        for name, future in ours.items():
+            self.enterContext(unittest.mock.patch.object(cpython, name, future))
+
+
+# ---- running
 
 
 class Lines(unittest.TestResult):
-    """Prints what became of each test."""
+    """Prints what becomes of each test."""
 
-    def _line(self, test: unittest.TestCase, outcome: str, why: str = "") -> None:
-        name = f"{type(test).__name__}.{test.id().rpartition('.')[2]}"
-        print(json.dumps({"id": name, "outcome": outcome, "why": why}), file=sys.__stdout__, flush=True)
+    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
+        _print_line(test, "passed", "")
 
-    def addSuccess(self, test: unittest.TestCase) -> None:
-        self._line(test, "passed")
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802 - unittest's name
+        _print_line(test, "skipped", reason)
 
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        self._line(test, "skipped", reason)
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802 - unittest's name
+        _print_line(test, "failed", "".join(traceback.format_exception(*err)))
 
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
-        self._line(test, "failed", self._exc_info_to_string(err, test))
-
-    addError = addFailure
+    addError = addFailure  # noqa: N815 - unittest's name
 
 
-def suite(names: Sequence[str]) -> unittest.TestSuite:
-    cpython.create_executor_tests
-    before = set(vars(cpython))
-    for mixin in MIXINS:
+def _print_line(test: unittest.TestCase, outcome: str, why: str) -> None:
+    name = ".".join(test.id().split(".")[-2:])
+    print(json.dumps({"name": name, "outcome": outcome, "why": why}), flush=True)
+
+
+def tests(names: Sequence[str]) -> unittest.TestSuite:
+    """The tests of the named classes, which CPython's own function makes."""
+    for mixin in MIXINS.values():
         cpython.create_executor_tests(mixin, executor_mixins=(WrenMixin,))
-    classes = [getattr(cpython, name) for name in sorted(set(vars(cpython)) - before)] + [WrenFutureTests]
+    classes = {name: getattr(cpython, name) for name in MIXINS}
+    for case in classes.values():
+        case.__module__ = "__main__"  # workers, which import CPython's module, find no such class there
+    classes["WrenFutureTests"] = WrenFutureTests
     loader = unittest.TestLoader()
-    tests = [test for case in classes for test in loader.loadTestsFromTestCase(case)]
-    if names:
-        tests = [test for test in tests if f"{type(test).__name__}.{test._testMethodName}" in names or type(test).__name__ in names]
-    return unittest.TestSuite(tests)
+    return unittest.TestSuite(loader.loadTestsFromTestCase(classes[name]) for name in names or classes)
 
 
 if __name__ == "__main__":
-    import unittest.mock
-    import time
-    t = time.monotonic()
-    suite(sys.argv[1:]).run(Lines())
-    print(time.monotonic() - t, file=sys.stderr)
+    support.verbose = 0  # nothing else may print
+    tests(sys.argv[1:]).run(Lines())

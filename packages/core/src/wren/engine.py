@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -29,12 +29,13 @@ from wren.futures import futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
 from wren.serialize import pickle_arguments
-from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Storage, Stored
+from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header, job_prefix
+from wren.worker.run import remove
 
 __all__ = ["Engine"]
 
@@ -60,7 +61,7 @@ def _at_exit() -> None:
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
     interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        for step in (engine.end if interrupted else engine.wait, engine.clean, engine.close):
+        for step in (engine.end if interrupted else engine.wait, engine.tidy, engine.close):
             try:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
@@ -108,6 +109,8 @@ class Engine:
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
         self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
+        if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
+            options = replace(options, runtime=None, runtime_memory=None)
         self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
         self._runtimes = {self._runtime.memory: self._runtime}  # by memory
         self._config, self._options = config, options
@@ -278,7 +281,7 @@ class Engine:
             return
         for watcher in self._watchers:
             watcher.close(job)
-        if job.stores and not self._options.persist:
+        if job.stores:
             self._keep(job)
         if self._closing and not self._tracker.unfinished():
             callbacks.later(self._close)
@@ -289,9 +292,11 @@ class Engine:
     # ---- what jobs have stored
 
     def _keep(self, job: Job) -> None:
-        """The job has stored something, which is removed once nobody can ask for it any more."""
+        """The job has stored something: it is removed once nobody can ask for it, unless it is to persist."""
         header = job.header
         self._kept[header.job] = header
+        if self._options.persist:
+            return
         # The collector runs finalizers anywhere, so that they may only put something into a queue.
         weakref.finalize(job.table, callbacks.clean, partial(self._remove, header.job)).atexit = False
 
@@ -307,10 +312,26 @@ class Engine:
             self._kept[job.header.job] = job.header
             callbacks.clean(partial(self._remove, job.header.job))
 
-    def clean(self) -> None:
-        """Remove what any job has stored."""
-        for job_id in list(self._kept):
+    def clean(self, wanted: Collection[str] | None = None) -> None:
+        """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
+        for job_id in [job_id for job_id in list(self._kept) if wanted is None or job_id in wanted]:
             self._remove(job_id)
+
+    def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
+        """The same by a call, which is waited for.  Unsupported where workers cannot open the storage."""
+        found = [self._kept.pop(job_id) for job_id in list(self._kept) if wanted is None or job_id in wanted]
+        if not found:
+            return
+        prefixes = [job_prefix(header.executor, header.job) for header in found]
+        bound = Bound([(self.storage.worker(), self.storage.bucket, prefixes)], None)
+        table = self.start(f"C{self.number()}", remove, bound, CallOptions())
+        wait_all(futures_of(table), None)
+        table.result(0)
+
+    def tidy(self) -> None:
+        """At the end of a program: remove what no other one is to read."""
+        if not self._options.persist:
+            self.clean()
 
     # ---- the end
 

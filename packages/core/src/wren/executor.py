@@ -1,7 +1,9 @@
 """`FunctionExecutor`, what most users see.  `wren.factories` has the functions that make one."""
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
@@ -12,9 +14,11 @@ from wren.engine import Engine
 from wren.errors import BindingError, Unsupported
 from wren.futures import Future, futures_of
 from wren.job import CallOptions, RetryOn
+from wren.plots import Times
 from wren.results import ALL_COMPLETED, Futures, Results
 from wren.spelling import also_spelled
 from wren.spi import Feature, Shell
+from wren.table import CallTable
 
 __all__ = ["FunctionExecutor"]
 
@@ -72,6 +76,7 @@ class FunctionExecutor:
                 f"functions on the {self._engine.compute.name} backend cannot invoke others: leave remote_invoker out"
             )
         self._results = Results()
+        self._times: list[Times] = []  # of every job, for plots
         self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
         self._finalizer.atexit = False
 
@@ -101,9 +106,7 @@ class FunctionExecutor:
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on)
         table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options)
         table.single = True
-        futures = futures_of(table)
-        self._results.add(futures)
-        return futures[0]
+        return self._keep(table)[0][0]
 
     @also_spelled(func="map_function", iterdata="map_iterdata", extra_args="extra_params")
     def map(
@@ -138,9 +141,7 @@ class FunctionExecutor:
         bound = binding.bind(map_function, map_iterdata, extra_params)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, calls_per_activation)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
-        futures = futures_of(table)
-        self._results.add(futures)
-        return list(futures)
+        return list(self._keep(table)[0])
 
     @also_spelled(
         func="map_function",
@@ -188,9 +189,7 @@ class FunctionExecutor:
             self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on),
             through_client=reducer_wait_local,
         )
-        inputs, reduced = futures_of(mapping), futures_of(reducing)
-        self._results.add(inputs)
-        self._results.add(reduced)
+        inputs, reduced = self._keep(mapping, reducing)
         return [*inputs, *reduced]
 
     def wait(
@@ -233,7 +232,43 @@ class FunctionExecutor:
         """
         return self._results.get(fs, throw_except, timeout)
 
+    def create_execution_plots(self, dst_dir: str | os.PathLike[str], dst_name: str, fs: Futures = None) -> None:
+        """Draw when calls ran: `{dst_name}_timeline.png` and `{dst_name}_histogram.png` in `dst_dir`, made if missing.
+
+        `fs`: the jobs of these calls; None: all of this executor's, also those that were read or cleaned.  Raises
+        Unsupported, which says what to install, without matplotlib.
+        """
+        from wren.plots import histogram, timeline
+
+        wanted = None if fs is None else _jobs(fs)
+        jobs = [times for times in self._times if wanted is None or times.job_id in wanted]
+        folder = Path(dst_dir)
+        timeline(jobs, folder / f"{dst_name}_timeline.png")
+        histogram(jobs, folder / f"{dst_name}_histogram.png")
+
+    def clean(self, fs: Futures = None, local_execution: bool = True) -> None:
+        """Remove what jobs that are over have in the storage, in the background.
+
+        `fs`: the jobs of these calls; None: all of this executor's.  Results that lie there and were not read are gone
+        then.  With `local_execution` off a function does it, where the backend's workers can.
+        """
+        wanted = None if fs is None else _jobs(fs)
+        if local_execution:
+            callbacks.clean(lambda: self._engine.clean(wanted))
+        else:
+            self._engine.clean_remotely(wanted)
+
     # ---- what all calls share
+
+    def _keep(self, *tables: CallTable) -> list[list[Future[Any]]]:
+        """The futures of jobs, which `get_result` and plots will be asked for."""
+        kept = []
+        for table in tables:
+            self._times.append(Times.of(table))
+            futures = futures_of(table)
+            self._results.add(futures)
+            kept.append(futures)
+        return kept
 
     def _options(
         self,
@@ -284,6 +319,12 @@ class FunctionExecutor:
             if kind is not None:
                 self._engine.end()
             self._engine.close()
+
+
+def _jobs(fs: Futures) -> set[str]:
+    """The jobs of some futures, and of one."""
+    futures = [fs] if isinstance(fs, Future) else list(fs or ())
+    return {future.job_id for future in futures}
 
 
 def _given(memory: int | None) -> int | None:

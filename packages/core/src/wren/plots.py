@@ -4,7 +4,9 @@ matplotlib is the extra `wren-core[plots]` and is imported when a picture is dra
 program's own figures, backend and settings stay as they are, and any thread may draw.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,7 +16,7 @@ from wren.table import FAILED, CallTable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["require_matplotlib", "timeline"]
+__all__ = ["Times", "histogram", "require_matplotlib", "timeline"]
 
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 JOBS: Final = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999999")
@@ -28,6 +30,25 @@ HAIR: Final = 1 / 600  # of the x axis: a bar is as wide as that at least, about
 ROWS_HEIGHT: Final = 290.0  # points from the first row to the last, about
 THICKEST: Final = 12.0  # points that a bar is high at most
 CROWDED, SPARSE = 0.5, 2.0  # points that it is high at least, among thousands and among few
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the calls of a job ran: what is left of it when its results were read and its objects removed."""
+
+    job_id: str
+    submitted: float  # epoch seconds
+    states: Sequence[int]
+    started: Sequence[float]
+    stopped: Sequence[float]
+
+    @classmethod
+    def of(cls, table: CallTable) -> "Times":
+        """Those of a job; they are filled in as it goes on, and keep no result alive."""
+        return cls(table.job_id, table.submitted, table.states, table.started, table.stopped)
+
+    def __len__(self) -> int:
+        return len(self.states)
 
 
 class _Bar(NamedTuple):
@@ -47,27 +68,65 @@ def require_matplotlib() -> None:
         raise Unsupported(f"plots need matplotlib ({error}): pip install 'wren-core[plots]'") from error
 
 
-def timeline(tables: Sequence[CallTable], path: str | Path) -> Path:
+def timeline(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
     """Draw when each call of some jobs ran, one row for each call in the jobs' order, as a PNG; its path.
 
     A bar goes from the call's start to its end.  Failed calls have a colour of their own, and are a hair where they
     failed if they never started; calls that have not ended, or were cancelled, leave their row empty.  The folder is
     made if it is missing.  Raises Unsupported without matplotlib.
     """
+    return _save(lambda axes: _draw(axes, jobs), path)
+
+
+def histogram(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
+    """Draw how many calls of some jobs ran at each moment, as a PNG; its path.
+
+    Each job is a step, one upon the other.  The folder is made if missing.  Raises Unsupported without matplotlib.
+    """
+    return _save(lambda axes: _draw_concurrency(axes, jobs), path)
+
+
+def _save(draw: "Callable[[Axes], None]", path: str | Path) -> Path:
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)  # becomes the figure's own
-    _draw(figure.add_subplot(), tables)
+    draw(figure.add_subplot())
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, format="png")
     return target
 
 
-def _draw(axes: "Axes", tables: Sequence[CallTable]) -> None:
+def _draw_concurrency(axes: "Axes", jobs: Sequence[Times | CallTable]) -> None:
+    epoch = min((job.submitted for job in jobs), default=0.0)
+    spans = [[bar for bar, _ in _bars(job, 0, epoch)] for job in jobs]
+    moments = sorted({at for bars in spans for bar in bars for at in (bar.start, bar.stop)})
+    place = {at: index for index, at in enumerate(moments)}
+    below = [0] * len(moments)
+    legend: list[tuple[str, str]] = []
+    for at, (job, bars) in enumerate(zip(jobs, spans, strict=True)):
+        changes = [0] * len(moments)
+        for bar in bars:
+            changes[place[bar.start]] += 1
+            changes[place[bar.stop]] -= 1
+        level = [base + running for base, running in zip(below, accumulate(changes), strict=True)]
+        colour = JOBS[at % len(JOBS)]
+        axes.fill_between(moments, below, level, step="post", color=colour, linewidth=0)
+        legend.append((colour, _named(job)))
+        below = level
+    most, end = max(below, default=0), max(moments, default=0.0)
+    axes.set_title(f"{_calls(sum(map(len, jobs)))}, at most {most:,} at once", loc="left", fontweight="bold", pad=12)
+    _frame(axes, end)
+    axes.set_ylabel("calls that ran", color=INK)
+    axes.set_ylim(0, max(most, 1) * 1.05)
+    if 0 < len(jobs) <= NAMED:
+        _explain(axes, legend)
+
+
+def _draw(axes: "Axes", tables: Sequence[Times | CallTable]) -> None:
     epoch = min((table.submitted for table in tables), default=0.0)
     ran: list[list[_Bar]] = []  # by table
     failed: list[_Bar] = []
@@ -82,18 +141,25 @@ def _draw(axes: "Axes", tables: Sequence[CallTable]) -> None:
     for at, (table, bars) in enumerate(zip(tables, ran, strict=True)):
         colour = JOBS[at % len(JOBS)]
         _add(axes, bars, colour, rows, end)
-        kind = KINDS.get(table.job_id[:1], "job")
-        legend.append((colour, f"{kind} {table.job_id}: {_calls(len(table))}"))
+        legend.append((colour, _named(table)))
     if failed:
         _add(axes, failed, FAILURE, rows, end)
         legend.append((FAILURE, f"failed: {_calls(len(failed))}"))
     axes.set_title(f"{_calls(rows)} in {end:,.2f} s", loc="left", fontweight="bold", pad=12)
-    _frame(axes, rows, end)
+    _frame(axes, end)
+    axes.set_ylabel("call", color=INK)
+    axes.set_xlim(min(0.0, axes.dataLim.x0), end * 1.02 or 1.0)
+    axes.set_ylim(-0.7, max(rows, 1) - 0.3)
     if 0 < len(tables) <= NAMED:
         _explain(axes, legend)
 
 
-def _bars(table: CallTable, row: int, epoch: float) -> Iterator[tuple[_Bar, bool]]:
+def _named(job: Times | CallTable) -> str:
+    """A job for the legend."""
+    return f"{KINDS.get(job.job_id[:1], 'job')} {job.job_id}: {_calls(len(job))}"
+
+
+def _bars(table: Times | CallTable, row: int, epoch: float) -> Iterator[tuple[_Bar, bool]]:
     """The calls that have ended, and whether each has failed."""
     for call, (state, start, stop) in enumerate(zip(table.states, table.started, table.stopped, strict=True)):
         failure = state == FAILED
@@ -113,13 +179,11 @@ def _add(axes: "Axes", bars: list[_Bar], colour: str, rows: int, end: float) -> 
     )
 
 
-def _frame(axes: "Axes", rows: int, end: float) -> None:
+def _frame(axes: "Axes", end: float) -> None:
     """The axes and their units."""
     axes.set_xlabel("seconds since the first submission", color=INK)
-    axes.set_ylabel("call", color=INK)
     axes.locator_params(axis="y", integer=True)
-    axes.set_xlim(min(0.0, axes.dataLim.x0), end * 1.02 or 1.0)
-    axes.set_ylim(-0.7, max(rows, 1) - 0.3)
+    axes.set_xlim(0.0, end * 1.02 or 1.0)
     axes.grid(axis="x", color=INK, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -23,10 +23,11 @@ from wren.local import policy
 from wren.local.batches import Batch, Task, Worker, batch_frame, job_frame
 from wren.local.loop import Loop
 from wren.local.process import Results, WorkerProcess
-from wren.local.reports import ending, lost, outcomes, status
+from wren.local.reports import lost, outcomes, status
 from wren.spi import Invocation, Report
 from wren.wire import Buffer
 from wren.worker import stream
+from wren.worker.deaths import ending
 
 STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
 

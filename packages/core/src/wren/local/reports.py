@@ -1,6 +1,5 @@
 """What the pool tells of calls: results in columns, and how a worker ended, in words."""
 
-import signal
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -9,8 +8,7 @@ from wren.errors import WorkerLost
 from wren.local.process import Results
 from wren.spi import Invocation, Outcomes, Stored
 from wren.wire import CallStatus
-
-LAST_WORDS: Final = 2_000  # characters of a dead worker's output that its error quotes
+from wren.worker.deaths import ending
 
 _EPOCH: Final = time.time() - time.monotonic()  # what makes a monotonic time one since the epoch
 
@@ -44,20 +42,6 @@ def status(results: Results, call: int, at: int, invocation: Invocation) -> Call
     )
 
 
-def ending(code: int, output: str) -> str:
-    """How a process ended and what it said last, for people."""
-    how = f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
-    words = output.strip()[-LAST_WORDS:]
-    return f"{how}; its last output: {words}" if words else how
-
-
 def lost(pid: int, code: int, output: str) -> WorkerLost:
     """What the call that a dead worker ran is told."""
     return WorkerLost(f"the worker process {pid} that ran the call is gone: {ending(code, output)}")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

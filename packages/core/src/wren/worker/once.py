@@ -13,30 +13,17 @@ import fcntl
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from wren import wire
-from wren.wire import Buffer, Call, CallStatus, Header, Payload
+from wren.wire import Buffer, CallStatus, Payload
 from wren.worker.isolation import Isolation
 from wren.worker.output import Output
-from wren.worker.run import (
-    Reporter,
-    Result,
-    WorkerStorage,
-    call_status,
-    failure,
-    load_arguments,
-    load_function,
-    open_handle,
-    persistently,
-    run_call,
-    store_status,
-)
-from wren.worker.stream import FAILED, write
+from wren.worker.perform import Function, perform
+from wren.worker.run import Reporter, failure, load_function, open_handle, opener, persistently
+from wren.worker.stream import write
 
 NEWLINE: Final = b"\n"
 
@@ -54,24 +41,22 @@ class _Once:
 
     def __init__(self, payload: Payload, output: Output) -> None:
         self._payload, self._output = payload, output
-        self._header = payload.header
-        self._storage = cache(partial(_open_storage, self._header))
-        self._pid = os.getpid()
+        self._storage = opener(payload.header)
         self._isolation = Isolation()
         self._isolation.take_over(os.environ, os.getcwd())
 
     def run(self, report: Report) -> None:
         """Run every call; each status is reported before the next call begins."""
+        header, attempt, worker = self._payload.header, self._payload.attempt, f"process {os.getpid()}"
         function = self._load()
         for call in self._payload.calls:
-            status = self._call(function, call)
-            if self._header.persist:
-                status = self._store(status)
+            status = perform(header, attempt, call, function, self._storage, self._isolation, self._output, worker)
+            self._isolation.restore()
             report(status)
 
-    def _load(self) -> Callable[..., Any] | list[bytes]:
+    def _load(self) -> Function:
         """The function, or the failure that each of its calls then has."""
-        mine, theirs = f"{sys.version_info.major}.{sys.version_info.minor}", self._header.python
+        mine, theirs = f"{sys.version_info.major}.{sys.version_info.minor}", self._payload.header.python
         try:
             if mine != theirs:
                 raise ValueError(
@@ -80,34 +65,6 @@ class _Once:
             return load_function(self._payload, self._storage)
         except BaseException as error:  # noqa: BLE001 - importing the user's modules may raise anything
             return failure(error, kind="function", message="the function cannot be loaded by the worker")
-
-    def _call(self, function: Callable[..., Any] | list[bytes], call: Call) -> CallStatus:
-        self._isolation.apply(self._header.env)
-        started = time.time()
-        result = self._result(function, call)
-        stopped = time.time()
-        if os.getpid() != self._pid:
-            os._exit(0)  # the function forked, and this is the child: the call is the parent's
-        logs = b"".join(self._output.take()).decode("utf-8", "replace")
-        self._isolation.restore()
-        attempt, worker = self._payload.attempt, f"process {self._pid}"
-        return call_status(self._header, call.id, attempt, result, started, stopped, logs, worker)
-
-    def _result(self, function: Callable[..., Any] | list[bytes], call: Call) -> Result:
-        if isinstance(function, list):
-            return FAILED, function
-        load = partial(load_arguments, call.args, self._storage)
-        return run_call(self._header, call.id, self._payload.attempt, function, load, self._storage)
-
-    def _store(self, status: CallStatus) -> CallStatus:
-        """Store a status; it says so itself where that fails, for the channels that are left."""
-        try:
-            store_status(self._storage(), self._header, status)
-        except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
-            failed = FAILED, failure(error, kind="storage", message="the status cannot be stored")
-            identity = self._header, status.call, status.attempt
-            return call_status(*identity, failed, status.started, status.stopped, status.logs, status.worker)
-        return status
 
 
 def main() -> NoReturn:
@@ -143,13 +100,6 @@ def _be_without_input() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-
-
-def _open_storage(header: Header) -> WorkerStorage:
-    if header.storage is None:
-        raise ValueError(f"the header of job {header.job} names no storage")
-    storage: WorkerStorage = open_handle(header.storage)
-    return storage
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from io import BufferedReader
 from itertools import repeat
 from typing import Any, Final, NamedTuple
@@ -28,7 +28,7 @@ from wren.worker import stream
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
 from wren.worker.output import Output
-from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, open_handle, run, run_call
+from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, opener, run, run_call
 from wren.worker.stream import FAILED
 
 PAGE: Final = struct.Struct("<d")
@@ -113,7 +113,7 @@ class PipeShell:
             self._functions[job.header.function.id] = _load_function(reader)
             reader.drain()
             self._isolation.restore()
-        self._jobs[number] = _Job(job.header, cache(partial(_open, job.header)))
+        self._jobs[number] = _Job(job.header, opener(job.header))
 
     # ---- calls
 
@@ -138,13 +138,6 @@ class PipeShell:
             return FAILED, function
         self._isolation.apply(header.env)
         return run_call(header, call, attempt, function, load, job.storage)
-
-
-def _open(header: Header) -> WorkerStorage:
-    if header.storage is None:
-        raise ValueError(f"the header of job {header.job} names no storage")
-    storage: WorkerStorage = open_handle(header.storage)
-    return storage
 
 
 def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[bytes]:

@@ -9,7 +9,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
@@ -32,6 +32,12 @@ class WorkerStorage(Protocol):
     def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again."""
 
+    def list(self, bucket: str, prefix: str) -> Iterable[tuple[Any, ...]]:
+        """The objects whose keys begin so: the key, and what else is known of each."""
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+
 
 class Reporter(Protocol):
     """The worker's half of a monitor: what the handle that `wren.spi.Monitor.open_job` returned gives."""
@@ -47,6 +53,19 @@ def open_handle(handle: Handle) -> Any:
     """What a handle stands for: its target, called with its options."""
     module, _, attribute = handle.target.partition(":")
     return getattr(importlib.import_module(module), attribute)(**handle.options)
+
+
+def opener(header: Header) -> Callable[[], WorkerStorage]:
+    """What opens the job's storage, when it is first needed; ValueError then, if it has none."""
+
+    @cache
+    def opened() -> WorkerStorage:
+        if header.storage is None:
+            raise ValueError(f"job {header.job} has no storage that workers can open")
+        storage: WorkerStorage = open_handle(header.storage)
+        return storage
+
+    return opened
 
 
 def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> Result:
@@ -202,6 +221,13 @@ def gather(inputs: Gather, storage: WorkerStorage) -> Arguments:
         content = wire.unseal(inputs.mac_key, inputs.executor, inputs.job, call, attempt, "ok", sealed)
         results.append(pickle.loads(content))  # noqa: S301 - unsealed with the job's key
     return ((results,), {}) if inputs.parameter is None else ((), {inputs.parameter: results})
+
+
+def remove(handle: Handle, bucket: str, prefixes: Sequence[str]) -> None:
+    """Remove all objects whose keys begin so: what `clean` runs as a call."""
+    storage: WorkerStorage = open_handle(handle)
+    for prefix in prefixes:
+        storage.delete(bucket, [key for key, *_ in storage.list(bucket, prefix)])
 
 
 def store(storage: WorkerStorage, header: Header, call: int, attempt: int, chunks: Sequence[Buffer]) -> None:

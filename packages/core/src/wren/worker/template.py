@@ -27,28 +27,18 @@ import signal
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
 from typing import Any, Final, NamedTuple, NoReturn
 
 from wren import wire
-from wren.wire import Call, CallStatus, Header, Payload
+from wren.wire import Call, Header, Payload
 from wren.worker import stream
 from wren.worker.children import exit_code, settle
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
 from wren.worker.output import Output
-from wren.worker.run import (
-    WorkerStorage,
-    call_status,
-    failure,
-    load_arguments,
-    load_function,
-    open_handle,
-    run_call,
-    store_status,
-)
+from wren.worker.perform import perform
+from wren.worker.run import call_status, failure, load_function, opener
 
 CALL, LOADED, UNLOADABLE, STARTED, UNBORN, ENDED = range(1, 7)
 MESSAGE: Final = struct.Struct("<BQq")
@@ -152,7 +142,7 @@ class _Template:
         for name in _THREADS:
             os.environ.setdefault(name, "1")
         try:
-            function = load_function(payload, cache(partial(_open_storage, payload.header)))
+            function = load_function(payload, opener(payload.header))
         except BaseException as error:  # noqa: BLE001 - importing the user's modules may raise anything
             self._refuse(payload.header, error)
             return
@@ -232,21 +222,10 @@ class _Template:
 
     def _answer(self, function: Callable[..., Any], task: int, result: int) -> None:
         """Run a call and write its status."""
-        pid = os.getpid()
         # Pickled by the shell, which this process was forked from.
         header, attempt, call = Task(*pickle.loads(read_file(task)))  # noqa: S301
-        self._isolation.apply(header.env)
-        storage = cache(partial(_open_storage, header))
-        load = partial(load_arguments, call.args, storage)
-        started = time.time()
-        found = run_call(header, call.id, attempt, function, load, storage)
-        stopped = time.time()
-        if os.getpid() != pid:
-            os._exit(0)  # the function forked, and this is the child: the call is the parent's
-        logs = b"".join(self._output.take()).decode("utf-8", "replace")
-        status = call_status(header, call.id, attempt, found, started, stopped, logs, self._worker)
-        if header.persist:
-            status = _stored(storage, header, status)
+        storage = opener(header)
+        status = perform(header, attempt, call, function, storage, self._isolation, self._output, self._worker)
         encoded = wire.encode_status(status)
         stream.write(result, [SIZE.pack(len(encoded)), encoded])
 
@@ -262,24 +241,6 @@ class _Template:
         info = os.waitid(os.P_PIDFD, process, os.WEXITED)
         os.close(process)
         send(self._control, ENDED, serial, exit_code(info) if info else 0)
-
-
-def _open_storage(header: Header) -> WorkerStorage:
-    if header.storage is None:
-        raise ValueError(f"the payload of job {header.job} names no storage that workers can open")
-    storage: WorkerStorage = open_handle(header.storage)
-    return storage
-
-
-def _stored(storage: Callable[[], WorkerStorage], header: Header, status: CallStatus) -> CallStatus:
-    """The status once it is stored, or the failure to store it."""
-    try:
-        store_status(storage(), header, status)
-    except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
-        failed = stream.FAILED, failure(error, kind="storage", message="the status cannot be stored")
-        identity = header, status.call, status.attempt
-        return call_status(*identity, failed, status.started, status.stopped, status.logs, status.worker)
-    return status
 
 
 def _volunteer() -> None:

@@ -1,0 +1,3 @@
+"""What the tests that cross packages share."""
+
+pytest_plugins = ["tests.services.apt"]
