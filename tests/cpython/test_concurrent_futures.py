@@ -134,7 +134,7 @@ def results(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[s
 
 
 def _run(python: Path, group: Sequence[str], folder: Path) -> list[str]:
-    command = [python, HERE / "runner.py", *group]
+    command = [str(python), str(HERE / "runner.py"), *group]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout.splitlines()

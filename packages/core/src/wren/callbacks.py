@@ -75,10 +75,14 @@ class _Clock:
         self._new: SimpleQueue[tuple[float, int, Callable[[], object]]] = SimpleQueue()
         self._owned = threading.Lock()
 
-    def put(self, seconds: float, action: Callable[[], object]) -> None:
-        self._new.put((time.monotonic() + seconds, next(self._numbers), action))
+    def start(self) -> None:
+        """Start the thread, if it is not yet: when a program ends it is too late for that."""
         if not self._owned.locked():
             threading.Thread(target=self._work, name="wren-clock", daemon=True).start()
+
+    def put(self, seconds: float, action: Callable[[], object]) -> None:
+        self._new.put((time.monotonic() + seconds, next(self._numbers), action))
+        self.start()
 
     def _work(self) -> None:
         if not self._owned.acquire(blocking=False):
@@ -121,6 +125,12 @@ def _drain() -> None:
 def start(*, users: bool = False) -> None:
     """Start the engine's thread, or the users' one; before anything that it will be needed for."""
     (_users if users else _engines).start()
+
+
+def start_clock() -> None:
+    """Start what `after` and `clean` need; before a program ends, when it is too late for that."""
+    _clock.start()
+    _cleaners.start()
 
 
 def run(callback: Callable[[Any], object], future: Any) -> None:
@@ -173,3 +183,19 @@ def after(seconds: float, action: Callable[[], object]) -> None:
 def clean(action: Callable[[], object]) -> None:
     """Remove something from a storage, some time."""
     _cleaners.put(action)
+
+
+def apart(action: Callable[[], object], name: str) -> None:
+    """Do something that may wait, in a thread of its own; here, where the interpreter has no more threads to give."""
+
+    def work() -> None:
+        own_thread()
+        try:
+            action()
+        except BaseException:  # noqa: BLE001 - nobody else would hear of it
+            _log.exception("%r raised", action)
+
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError:
+        action()

@@ -56,6 +56,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+@atexit.register
 def _at_exit() -> None:
     """A program that ends without waiting has asked for its calls all the same, unless it was interrupted."""
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
@@ -66,13 +67,6 @@ def _at_exit() -> None:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
                 _log.exception("the end of executor %s failed", engine.id)
-
-
-try:
-    # Before threads can no more be started, which is so from Python 3.12 on when `atexit` has its turn.
-    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # as concurrent.futures does
-except (AttributeError, RuntimeError):
-    atexit.register(_at_exit)
 
 
 class Engine:
@@ -123,6 +117,8 @@ class Engine:
         self._closing = False
         self._connect()
         callbacks.start()
+        if Feature.QUEUE not in self.compute.features:
+            callbacks.start_clock()
         _engines.add(self)
 
     def _connect(self) -> None:
@@ -280,7 +276,7 @@ class Engine:
         if job is None:
             return
         for watcher in self._watchers:
-            watcher.close(job)
+            callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.stores:
             self._keep(job)
         if self._closing and not self._tracker.unfinished():
@@ -372,8 +368,9 @@ class Engine:
             if not self._closing or self._tracker.unfinished():
                 return
             self._invoker.forget()
-            self.compute.close()
-            for watcher in self._watchers:
-                watcher.end()
-            self.storage.close()
+            for close in (self.compute.close, *(watcher.end for watcher in self._watchers), self.storage.close):
+                try:
+                    close()
+                except Exception:  # noqa: BLE001 - what cannot be closed must not keep the rest open
+                    _log.warning("not all of executor %s could be closed", self.id, exc_info=True)
             self._closed = True

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from wren import callbacks
@@ -175,6 +176,19 @@ class Flights:
                         over.append(flight)
         return over
 
+    def over(self, invocation: Invocation, calls: Iterable[int]) -> None:
+        """These calls of an invocation are over, whatever became of them otherwise.  Idempotent."""
+        with self._lock:
+            flight = self._flights.get(invocation)
+            if flight is None:
+                return
+            for call in calls:
+                flight.open.discard(call)
+                if self._calls.get((flight.job.header.job, call)) is flight:
+                    del self._calls[flight.job.header.job, call]
+            if not flight.open:
+                del self._flights[invocation]
+
     # ---- the clock
 
     def _look_by(self, at: float) -> None:
@@ -202,13 +216,10 @@ class Flights:
         for flight in late:
             flight.examined = True
         for first in range(min(EXAMINERS, len(late))):
-            threading.Thread(
-                target=self._examine, args=(late[first::EXAMINERS],), name="wren-examiner", daemon=True
-            ).start()
+            callbacks.apart(partial(self._examine, late[first::EXAMINERS]), "wren-examiner")
         self._look_by(min((at for _, at, _ in watched if at > now), default=float("inf")))
 
     def _examine(self, late: Sequence[Flight]) -> None:
-        callbacks.own_thread()
         for flight in late:
             at, why = flight.late(self.rules)  # things may have changed while others were examined
             if at <= time.monotonic():

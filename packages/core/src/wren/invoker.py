@@ -57,12 +57,20 @@ class Portion:
 
     def left(self) -> Iterator[int]:
         """Those that are still wanted, taken as they are looked at: the others have settled in another way."""
-        states, current = self.job.table.states, self.job.current
         while self._next < len(self._calls):
             call = self._calls[self._next]
             self._next += 1
-            if call not in self._withdrawn and states[call] <= RUNNING and current.get(call, 0) == self.attempt:
+            if self._is_wanted(call):
                 yield call
+
+    def wanted(self) -> bool:
+        """Whether any is left."""
+        return any(map(self._is_wanted, self._calls[self._next :]))
+
+    def _is_wanted(self, call: int) -> bool:
+        job = self.job
+        current = job.current.get(call, 0) == self.attempt
+        return call not in self._withdrawn and current and job.table.states[call] <= RUNNING
 
     def take(self) -> Invocation | None:
         """An invocation of the first calls, as many as share an activation; None if none is left."""
@@ -80,6 +88,10 @@ class Portion:
         taken = [call for call in unwanted if call in left and call not in self._withdrawn]
         self._withdrawn.update(taken)
         return taken
+
+
+class _Closed(BackendError):
+    """A deployment that nobody needs any more."""
 
 
 class Invoker:
@@ -108,27 +120,35 @@ class Invoker:
         self._window = min(known, default=WINDOW)
         self._deploying = threading.Lock()
         self._deployments: dict[Runtime, Deployment] = {}
+        self._uses = 0  # how often they were forgotten
         self._redeploying = False
 
     def deploy(self, runtime: Runtime) -> Deployment:
         """The runtime's deployment, made on first use and when the platform has forgotten it."""
         with self._deploying:
-            found = self._deployments.get(runtime)
-            if found is None:
-                try:
-                    found = self._compute.deploy(runtime, self._secrets())
-                except WrenError:
-                    raise
-                except Exception as error:  # a backend's bug
-                    raise escaped(self._compute.name, error) from error
-                with self._lock:
+            with self._lock:
+                found, uses = self._deployments.get(runtime), self._uses
+            if found is not None:
+                return found
+            try:
+                found = self._compute.deploy(runtime, self._secrets())
+            except WrenError:
+                raise
+            except Exception as error:  # a backend's bug
+                raise escaped(self._compute.name, error) from error
+            with self._lock:
+                if uses == self._uses:
                     self._deployments[runtime] = found
-            return found
+                    return found
+            # Its executor was closed meanwhile, and nobody else would remove it.
+            self._compute.undeploy(found)
+            raise _Closed(f"the executor was closed while {found.name} was deployed")
 
     def forget(self) -> None:
         """The deployments may be gone."""
         with self._lock:
             self._deployments.clear()
+            self._uses += 1
 
     def invoke(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         """Have calls of a job run; what becomes of them goes to the tracker."""
@@ -250,6 +270,8 @@ class Invoker:
         while True:
             with self._lock:
                 room = self._window - self._flights.calls
+                while self._waiting and not self._waiting[0].wanted():
+                    self._waiting.popleft()
                 if not self._waiting or room <= 0:
                     return
                 runtime = self._waiting[0].job.runtime
@@ -259,7 +281,6 @@ class Invoker:
                 self._deploy_apart(runtime)
                 return
             for flight in flights:
-                self._flights.add(flight)
                 self._submit(deployment, flight.invocation)
 
     def _take(self, deployment: Deployment, room: int) -> list[Flight]:
@@ -272,7 +293,9 @@ class Invoker:
             if invocation is None:
                 self._waiting.popleft()
             else:
-                flights.append(Flight(portion.job, invocation, deployment, set(invocation.calls)))
+                flight = Flight(portion.job, invocation, deployment, set(invocation.calls))
+                self._flights.add(flight)
+                flights.append(flight)
                 room -= len(invocation.calls)
         return flights
 
@@ -282,14 +305,15 @@ class Invoker:
             if self._redeploying:
                 return
             self._redeploying = True
-        threading.Thread(target=self._redeploy, args=(runtime,), name="wren-deploy", daemon=True).start()
+        callbacks.apart(lambda: self._redeploy(runtime), "wren-deploy")
 
     def _redeploy(self, runtime: Runtime) -> None:
-        callbacks.own_thread()
         deadline, delay = time.monotonic() + self._flights.rules.start_timeout, FIRST_DELAY
         while True:
             try:
                 self.deploy(runtime)
+            except _Closed:
+                break  # who uses the executor again is seen to by the pump
             except WrenError as error:
                 if isinstance(error, Throttled | Unavailable) and time.monotonic() + delay < deadline:
                     time.sleep(delay)

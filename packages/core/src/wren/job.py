@@ -28,7 +28,7 @@ HASH_LIMIT: Final = 1 << 20  # bytes; hashing a larger function costs more than 
 class CallOptions:
     """What the caller of call_async, map or map_reduce may ask for each call."""
 
-    env: Mapping[str, str | None] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     timeout: float | None = None  # seconds; None: no limit
     retries: int = 0
     retry_on: tuple[type[BaseException], ...] = RETRIED

@@ -31,7 +31,7 @@ class _Watched:
     header: Header
     storage: Storage[Any]
     open_calls: dict[int, set[int]]  # by shard, those that have not succeeded
-    seen: set[tuple[int, int]] = field(default_factory=set)  # (call, attempt)
+    seen: dict[tuple[int, int], float] = field(default_factory=dict)  # by call and attempt, when it was written
 
     def new(self) -> list[Listed]:
         """Statuses that are listed for the first time."""
@@ -41,8 +41,9 @@ class _Watched:
                 continue
             try:
                 for listed in list_statuses(self.storage, self.header, shard):
-                    if (listed.call, listed.attempt) not in self.seen:
-                        self.seen.add((listed.call, listed.attempt))
+                    # One that is written again may be the true one, of an attempt that did not exist at first.
+                    if self.seen.get((listed.call, listed.attempt)) != listed.stopped:
+                        self.seen[listed.call, listed.attempt] = listed.stopped
                         if listed.state == "ok" and self._plausible(listed):
                             missing.discard(listed.call)
                         found.append(listed)

@@ -6,8 +6,10 @@ cannot reach the storage, or the caller says so (`reducer_wait_local`), the resu
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from wren import callbacks
 from wren.binding import Bound, reducer_parameter
 from wren.engine import Engine
 from wren.errors import CallCancelled
@@ -50,7 +52,9 @@ def map_reduce(
         raise
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
     reducing.inputs = mapping
-    mapping.then = _Reduction(engine, mapping, reducing, inputs, through_client).start
+    reduction = _Reduction(engine, mapping, reducing, inputs, through_client)
+    # Results that go through this process are loaded here, by the user's code, which may take its time or use wren.
+    mapping.then = partial(callbacks.apart, reduction.start, "wren-reducer") if through_client else reduction.start
     engine.launch(mapping, reducing)
     return mapping.table, reducing.table
 
@@ -65,7 +69,7 @@ class _Reduction:
     def start(self) -> None:
         """The map job is over: start the reducer, or fail it with the first exception of the map's calls.
 
-        In the engine's thread, as all that may raise in `launch` must not be interrupted.
+        In a thread of wren's own, as all that may raise in `launch` must not be interrupted.
         """
         table = self._mapping.table
         for call, state in enumerate(table.states):

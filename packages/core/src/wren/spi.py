@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from wren import wire
-from wren.errors import BackendError, CallError, PluginFault, Unavailable, Unsupported
+from wren.errors import BackendError, CallError, PluginFault, Unsupported
 
 __all__ = [
     "Alive",
@@ -285,10 +285,8 @@ class Compute(ABC, Generic[Options]):
             arguments = (self, deployment, invocation, report)
             try:
                 threading.Thread(target=_invoke, args=arguments, name=f"wren-{self.name}", daemon=True).start()
-            except RuntimeError as error:  # there are too many
-                refused = Unavailable(f"the {self.name} backend can start no thread for the call: {error}")
-                refused.__cause__ = error
-                report.failed(invocation, invocation.calls, refused)
+            except RuntimeError:  # there are too many, or the interpreter is about to end: then here
+                _invoke(*arguments)
 
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Receipt | Sequence[wire.CallStatus]:
         """Hand over one invocation, blocking.
@@ -354,7 +352,10 @@ def _invoke(compute: Compute[Any], deployment: Deployment, invocation: Invocatio
             return
         for status in answer:
             report.status(invocation, status)
-        missing = sorted(set(invocation.calls) - {status.call for status in answer})
+        header = invocation.header
+        mine = (header.executor, header.job, invocation.attempt)
+        told = {status.call for status in answer if (status.executor, status.job, status.attempt) == mine}
+        missing = [call for call in invocation.calls if call not in told]
         if missing:
             report.failed(invocation, missing, PluginFault(f"the {compute.name} backend gave no status of the call"))
 

@@ -179,6 +179,7 @@ class Tracker:
         job = self._jobs.get(invocation.header.job)
         if job is None:
             self.dropped["late"] += 1
+            self._flights.over(invocation, invocation.calls)
         return job
 
     def _settle(self, job: Job, status: CallStatus) -> None:
@@ -205,12 +206,13 @@ class Tracker:
                 self.sender.stop(flight)  # an attempt that was given up has succeeded after all
 
     def _fail(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str) -> None:
+        flight = self._flights.find(invocation)
+        self._flights.over(invocation, calls)
         job = self._job(invocation)
         if job is None:
             return
         _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
         current = self._current(job, calls, invocation.attempt)
-        flight = self._flights.find(invocation)
         self._ended(job, current)
         if not current or (flight is not None and self.sender.deliver_again(flight, current, error)):
             return
@@ -246,8 +248,16 @@ class Tracker:
             self._try_again_or(fail, job, call, attempt, failure_type(failure))
         elif job.options.retry_on == RETRIED:
             fail()
-        else:  # which of the user's exceptions it is takes loading it, which must not hold up who settles calls
-            callbacks.later(lambda: self._try_again_or(fail, job, call, attempt, type(load_failure(failure))))
+        else:  # which of the user's exceptions it is takes loading it, which may take its time, or use wren
+            callbacks.apart(lambda: self._load_and_decide(fail, job, call, attempt, failure), "wren-loading")
+
+    def _load_and_decide(self, fail: Callable[[], None], job: Job, call: int, attempt: int, failure: Failure) -> None:
+        try:
+            kind = type(load_failure(failure))
+        except BaseException:  # noqa: BLE001 - it is the user's code; who asks for the result will meet it
+            fail()
+        else:
+            self._try_again_or(fail, job, call, attempt, kind)
 
     def _try_again_or(
         self, fail: Callable[[], None], job: Job, call: int, attempt: int, kind: type[BaseException]

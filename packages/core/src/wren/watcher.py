@@ -45,7 +45,7 @@ class Watcher:
             if self._asking:
                 return reporter
             self._asking = True
-        threading.Thread(target=self._ask, name=f"wren-monitor-{self._monitor.name}", daemon=True).start()
+        callbacks.apart(self._ask, f"wren-monitor-{self._monitor.name}")
         return reporter
 
     def close(self, job: Job) -> None:
@@ -70,7 +70,6 @@ class Watcher:
         return self._try(self._monitor.secrets) or {}
 
     def _ask(self) -> None:
-        callbacks.own_thread()
         while True:
             events = self._try(lambda: self._monitor.events(TURN))
             self._failed = events is None

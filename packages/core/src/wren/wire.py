@@ -101,7 +101,7 @@ class Header:
     storage: Handle | None = None
     bucket: str = ""
     reporter: Handle | None = None
-    env: Mapping[str, str | None] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # it may have secrets of the user's
     inject: tuple[str, ...] = ()
     timeout: float | None = None
     persist: bool = False  # results and statuses are stored, for whoever asks later
