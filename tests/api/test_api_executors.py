@@ -291,6 +291,14 @@ def test_local_memory_is_limited_only_when_asked_for(executor: wren.FunctionExec
     executor.get_result(throw_except=False)
 
 
+@pytest.mark.api("`calls_per_activation=N`: that many calls share one activation.")
+def test_so_many_calls_share_an_activation(limited: type[Bounded]) -> None:
+    with wren.function_executor(backend="bounded") as executor:
+        executor.map(add_one, range(7), calls_per_activation=3)
+        executor.get_result(throw_except=False)
+    assert sorted(list(invocation.calls) for invocation in limited.given) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
 # ---- errors
 
 

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import cloudpickle
 import pytest
 
 import wren
 from wren.errors import CallTimeout, OutOfMemory, RemoteError, SerializationError, WorkerLost
+
+# Workers need not import this module, which would take them longer than some timeouts on a busy machine.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 PROMPTLY: Final = 10.0  # seconds; a busy machine needs most of them
 

@@ -32,6 +32,7 @@ __all__ = [
     "RemoteTraceback",
     "SerializationError",
     "StorageError",
+    "StorageUnavailable",
     "Throttled",
     "Unavailable",
     "Undecided",
@@ -115,6 +116,10 @@ class PluginFault(BackendError):
 
 class StorageError(WrenError):
     """A storage could not do what was asked."""
+
+
+class StorageUnavailable(StorageError):
+    """A storage did not answer, when it was asked several times: what it has is still there."""
 
 
 class NoSuchKey(StorageError, KeyError):

@@ -16,7 +16,7 @@ from wren.futures import Future, futures_of
 from wren.job import CallOptions, RetryOn
 from wren.plots import Times
 from wren.results import ALL_COMPLETED, Futures, Results
-from wren.spelling import also_spelled
+from wren.spelling import CallAsync, Map, MapReduce, also_spelled
 from wren.spi import Feature, Shell
 from wren.table import CallTable
 
@@ -85,6 +85,7 @@ class FunctionExecutor:
         """The executor's id, for people."""
         return self._engine.id
 
+    @also_spelled[CallAsync]()
     def call_async(
         self,
         func: Callable[..., T],
@@ -108,7 +109,7 @@ class FunctionExecutor:
         table.single = True
         return self._keep(table)[0][0]
 
-    @also_spelled(func="map_function", iterdata="map_iterdata", extra_args="extra_params")
+    @also_spelled[Map](func="map_function", iterdata="map_iterdata", extra_args="extra_params")
     def map(
         self,
         map_function: Callable[..., T],
@@ -143,7 +144,7 @@ class FunctionExecutor:
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
         return list(self._keep(table)[0])
 
-    @also_spelled(
+    @also_spelled[MapReduce](
         func="map_function",
         map_func="map_function",
         iterdata="map_iterdata",

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from wren import wire
-from wren.errors import NoSuchKey, SerializationError, StorageError
+from wren.errors import NoSuchKey, SerializationError, StorageError, StorageUnavailable
 from wren.serialize import StoredArguments, load_failure
 from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
 from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
+from wren.worker.run import PAUSES
 
 __all__ = ["Packer", "list_statuses", "load_stored", "read_status"]
 
@@ -154,8 +155,25 @@ class _Unseal(Protocol[T_co]):
 
 
 def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: Stored, unseal: _Unseal[T_co]) -> T_co:
-    sealed = storage.get(job.bucket, key)
+    sealed = _read(storage, job.bucket, key)
     try:
         return unseal(job.mac_key, job.executor, job.job, call, stored.attempt, stored.state, sealed)
     except ValueError as error:
         raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error
+
+
+def _read(storage: Storage[Any], bucket: str, key: str) -> bytes:
+    """An object, asked for again when the storage does not answer: it may have its moments."""
+    for pause in PAUSES:
+        try:
+            return storage.get(bucket, key)
+        except NoSuchKey:
+            raise
+        except StorageError:
+            time.sleep(pause)
+    try:
+        return storage.get(bucket, key)
+    except NoSuchKey:
+        raise
+    except StorageError as error:
+        raise StorageUnavailable(str(error)) from error

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from wren import callbacks
+from wren.errors import StorageUnavailable
 from wren.loading import RAW, load
 from wren.spi import Outcomes, Stored
 from wren.watches import Callback, Waiter, Watch, call_back, drain
@@ -281,6 +282,8 @@ class CallTable:
         if type(value) in RAW:
             name = f"call {call} of job {self.executor_id}/{self.job_id}"
             value, error = load(value, partial(self._fetch, call=call), name, succeeded=state == OK)
+            if isinstance(error, StorageUnavailable):
+                return FAILED, error  # what is stored is still there: the next one who asks may get it
             state, value = (state, value) if error is None else (FAILED, error)
         if state == FAILED and self.raised is not None:
             value = self.raised(value)

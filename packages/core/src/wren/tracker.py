@@ -20,7 +20,6 @@ from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, St
 from wren.stored import read_status
 from wren.table import RUNNING
 from wren.wire import CallStatus, Failure, WireMismatch
-from wren.worker.run import persistently
 
 __all__ = ["Sender", "Tracker"]
 
@@ -285,7 +284,7 @@ class Tracker:
     def _read_failure(self, job: Job, listed: Listed) -> None:
         try:
             stored = Stored(listed.attempt, "err")
-            status = persistently(lambda: read_status(self._storage, job.header, listed.call, stored))
+            status = read_status(self._storage, job.header, listed.call, stored)
         except WrenError as error:
             _log.warning("a stored status cannot be read: %s", error)
             self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)

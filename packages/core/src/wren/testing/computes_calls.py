@@ -57,7 +57,7 @@ class CallChecks(ComputeChecks):
         future = executor.call_async(functions.make_touchy, ())
         executor.wait([future], throw_except=False, timeout=self.patience)
         assert future.done()
-        with pytest.raises(LookupError, match="does not want to be unpickled"):
+        with pytest.raises(SerializationError, match="does not want to be unpickled"):
             future.result(self.patience)
         self.still_works(executor)
 
