@@ -114,7 +114,7 @@ def tests(session: nox.Session, package: str) -> None:
 @timed
 def workspace(session: nox.Session) -> None:
     """Test what crosses packages, with all of them installed, and unmeasured: it holds import and time budgets."""
-    install(session, "test", packages=PACKAGES.values())
+    install(session, "test", "workspace", packages=PACKAGES.values())
     session.run("pytest", "tests", *session.posargs)
 
 

@@ -5,10 +5,8 @@
 
 import copy
 import functools
-import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -44,8 +44,11 @@ def add_one(x: int) -> int:
 
 
 def wait_for(path: Path) -> str:
+    """Until the file is there, but no longer than a test waits for it."""
     path.with_suffix(".started").touch()
+    deadline = time.monotonic() + 20
     while not path.exists():
+        assert time.monotonic() < deadline
         time.sleep(0.002)
     return path.name
 
@@ -247,6 +250,13 @@ def test_a_timeout_that_is_left_out_is_as_long_as_the_backend_allows(
         executor.call_async(add_one, 1)
         executor.get_result(throw_except=False)
     assert [invocation.timeout for invocation in limited.given] == [timeout]
+
+
+@pytest.mark.api("and its calls have no timeout.")
+def test_calls_of_the_standard_interface_have_no_timeout(limited: type[Bounded]) -> None:
+    with wren.Executor(backend="bounded") as pool:
+        pool.submit(add_one, 1).exception(20)
+    assert [invocation.timeout for invocation in limited.given] == [None]
 
 
 @pytest.mark.api("only an explicit value out of range is an error.")

@@ -33,8 +33,11 @@ def fail_if(bad: bool, x: int) -> int:
 
 
 def wait_for(path: Path) -> str:
+    """Until the file is there, but no longer than a test waits for it."""
     path.with_suffix(".started").touch()
+    deadline = time.monotonic() + 20
     while not path.exists():
+        assert time.monotonic() < deadline
         time.sleep(0.002)
     return path.name
 
@@ -42,7 +45,7 @@ def wait_for(path: Path) -> str:
 FAILING = [(False, 0), (True, 1), (False, 2), (True, 3), (False, 4)]  # arguments of `fail_if`
 
 
-# ---- what is returned
+# ---- what map and map_reduce give back
 
 
 @pytest.mark.api("`map` returns a list of futures, one for each element, also for one element.")
@@ -328,14 +331,12 @@ def test_waiting_too_long_is_no_timeout_of_the_call(executor: wren.FunctionExecu
 
 
 @pytest.mark.api(
-    "`wren.Future` is a `concurrent.futures.Future` in every respect: `result(timeout)`, `exception`, `done`, `running`,"
+    "`wren.Future` is a `concurrent.futures.Future` in every respect:",
+    "`result(timeout)`, `exception`, `done`, `running`,",
 )
-def test_a_future_is_one_of_the_standards(
-    executor: wren.FunctionExecutor, tmp_path: Path, eventually: Eventually
-) -> None:
+def test_a_future_is_one_of_the_standards(executor: wren.FunctionExecutor, tmp_path: Path) -> None:
     future = executor.call_async(wait_for, tmp_path / "go")
     assert isinstance(future, concurrent.futures.Future)
-    eventually(future.running)
     assert not future.done()
     for ask in (future.result, future.exception):
         with pytest.raises(concurrent.futures.TimeoutError):
@@ -344,6 +345,19 @@ def test_a_future_is_one_of_the_standards(
     assert future.result(20) == "go"
     assert (future.exception(), future.done(), future.running(), future.cancelled()) == (None, True, False, False)
     executor.get_result()
+
+
+@pytest.mark.api("`done`, `running`,")
+def test_a_call_that_runs_says_so(tmp_path: Path, eventually: Eventually) -> None:
+    with wren.local_executor(workers=1) as executor:
+        first, second = executor.map(wait_for, [tmp_path / "a", tmp_path / "b"])
+        eventually((tmp_path / "a.started").exists)
+        eventually(first.running)
+        assert not second.running()
+        (tmp_path / "a").touch()
+        (tmp_path / "b").touch()
+        eventually(second.done)
+        assert not second.running()
 
 
 @pytest.mark.api("`cancel` (queued calls only, as the standard says),")

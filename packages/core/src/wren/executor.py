@@ -16,7 +16,8 @@ from wren.futures import Future, futures_of
 from wren.job import CallOptions, RetryOn
 from wren.plots import Times
 from wren.results import ALL_COMPLETED, Futures, Results
-from wren.spelling import CallAsync, Map, MapReduce, also_spelled
+from wren.signatures import CallAsync, Map, MapReduce
+from wren.spelling import also_spelled
 from wren.spi import Feature, Shell
 from wren.table import CallTable
 

@@ -477,8 +477,9 @@ def test_what_is_no_future_is_an_error(executor: wren.FunctionExecutor, fs: Any)
 
 
 def test_an_executor_as_an_argument_is_an_error_that_says_what_to_do(executor: wren.FunctionExecutor) -> None:
+    elements: list[Any] = [executor]
     with pytest.raises(SerializationError, match="make one where it is needed"):
-        executor.map(add_one, [executor])
+        executor.map(add_one, elements)
 
 
 def test_an_exception_says_which_call_it_comes_from(executor: wren.FunctionExecutor) -> None:

@@ -139,7 +139,8 @@ class Platform:
         self.on_storage: Callable[[str, str], None] = lambda operation, key: None
         self.deliveries: list[Delivery] = []
         self.operations: list[tuple[str, str]] = []  # of the storage `flaky`, with keys
-        self.deployed = self.closed = 0
+        self.deployed = 0
+        self.closed = False
         self._waiting: SimpleQueue[Delivery] = SimpleQueue()
         self._over = False
 
@@ -157,7 +158,7 @@ class Platform:
         self._monkeypatch.setattr(FakeCompute, "features", features)
         place = {"path": str(self.folder / "objects")}
         config = {
-            "wren": {"heartbeat": 10.0, "start_timeout": 60.0, "sweep": 60.0, **(options or {})},
+            "wren": {"heartbeat": 60.0, "start_timeout": 60.0, "sweep": 60.0, **(options or {})},
             "storage": {"interval": 0.02},
             "localhost": place,
             "flaky": place,
@@ -252,7 +253,7 @@ class FakeCompute(Compute[FakeOptions]):
         return self._platform.on_probe()
 
     def close(self) -> None:
-        self._platform.closed += 1
+        self._platform.closed = True
 
 
 class FlakyStorage(LocalStorage):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wren import callbacks
 from wren.errors import CallLost, ConfigError, OutOfMemory, StorageError, Throttled, Undecided, WorkerLost
 from wren.spi import Exited, Feature
 
@@ -28,6 +29,10 @@ PATIENCE = 20.0
 
 def same(value: int) -> int:
     return value
+
+
+def no_examiner() -> bool:
+    return not any(thread.name == "wren-examiner" for thread in threading.enumerate())
 
 
 # ---- the clock
@@ -89,7 +94,7 @@ def test_a_call_that_is_accepted_before_its_examination_begins_is_left_alone(
         _, second = platform.next(), platform.next()
         # When the examiner is through with both
         assert isinstance(futures[0].exception(PATIENCE), CallLost)
-        eventually(lambda: not any(thread.name == "wren-examiner" for thread in threading.enumerate()))
+        eventually(no_examiner)
         # Then
         assert not futures[1].done()
         second.answer()
@@ -120,26 +125,50 @@ def void(value: object) -> None:
 
 
 CLIENT = """
-import sys, time, wren
-config = {"wren": {"heartbeat": 0.1}, "localhost": {"path": sys.argv[1]}}
-executor = wren.function_executor(config, backend="scripted")
-futures = executor.map(time.sleep, [1.5, 1.5])
-while not all(future.running() for future in futures):
-    time.sleep(0.005)
-print("running", flush=True)
-print([future.exception(20) for future in futures])
+import sys, time, pluggy, wren
+from wren.testing import plugged
+from wren.testing.fakes import ScriptedCompute
+
+class Behind:
+    # Brings signs of life a moment later than the clock runs.
+    def __init__(self, report):
+        self._report = report
+    def heartbeat(self, invocation, *, receiving=False):
+        time.sleep(0.05)
+        self._report.heartbeat(invocation, receiving=receiving)
+    def __getattr__(self, name):
+        return getattr(self._report, name)
+
+class Slow(ScriptedCompute):
+    name = "slow"
+    def submit(self, deployment, invocations, report):
+        super().submit(deployment, invocations, Behind(report))
+
+class Hooks:
+    @pluggy.HookimplMarker("wren")
+    def wren_compute(self):
+        return Slow
+
+hooks = Hooks()
+with plugged("client", {"wren.compute": {"slow": "__main__:hooks"}}):
+    executor = wren.function_executor({"wren": {"heartbeat": 0.15}}, backend="slow")
+    futures = executor.map(time.sleep, [2.0, 2.0])
+    while not all(future.running() for future in futures):
+        time.sleep(0.005)
+    print("running", flush=True)
+    print([future.exception(20) for future in futures])
 """
 
 
-def test_a_client_that_was_stopped_does_not_take_its_own_silence_for_its_workers(
-    platform: "Platform", tmp_path: Path
-) -> None:
-    command = [sys.executable, "-W", "error", "-c", CLIENT, str(tmp_path / "objects")]
+def test_a_client_that_was_stopped_does_not_take_its_own_silence_for_its_workers(tmp_path: Path) -> None:
+    # Given a client whose calls run and give signs of life
+    command = [sys.executable, "-W", "error", "-c", CLIENT]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == "running\n"
+        # When it is stopped for longer than those may be missed, Then
         client.send_signal(signal.SIGSTOP)
-        time.sleep(0.6)  # six signs of life
+        time.sleep(0.9)
         client.send_signal(signal.SIGCONT)
         assert client.communicate(timeout=60)[0] == "[None, None]\n"
 
@@ -147,11 +176,21 @@ def test_a_client_that_was_stopped_does_not_take_its_own_silence_for_its_workers
 def test_a_process_that_was_busy_does_not_take_its_own_silence_for_its_workers(
     platform: "Platform", eventually: Eventually
 ) -> None:
-    with platform.executor(backend="scripted", options={"heartbeat": 0.1}) as executor:
-        futures = executor.map(time.sleep, [1.5, 1.5])
-        eventually(lambda: all(future.running() for future in futures))
-        ctypes.PyDLL(None).usleep(600_000)  # holds the interpreter's lock
-        assert [future.exception(PATIENCE) for future in futures] == [None, None]
+    # Given a call that runs
+    looked = threading.Event()
+    with platform.executor(options={"heartbeat": 0.2}) as executor:
+        future = executor.call_async(same, 1)
+        delivery = platform.next()
+        delivery.accept()
+        # When this process holds the interpreter's lock for longer than signs of life may be missed
+        ctypes.PyDLL(None).usleep(900_000)
+        # Then the call is not lost, although the clock comes before the next one
+        callbacks.after(0, looked.set)
+        assert looked.wait(PATIENCE)
+        eventually(no_examiner)
+        assert not future.done()
+        delivery.answer()
+        assert future.result(PATIENCE) == 1
 
 
 # ---- storage is the truth, and somebody is asked
