@@ -1,6 +1,7 @@
 """docs/api.md, "clean, plots, progress" (the bar itself is tested with the core)."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,6 +29,11 @@ def fail(x: int) -> int:
 def stored(folder: Path) -> list[Path]:
     """The files of jobs: not the functions, which are kept between jobs."""
     return [path for path in folder.rglob("*") if path.is_file() and "functions" not in path.parts]
+
+
+def jobs(folder: Path) -> set[str]:
+    """The ids of the jobs that have files."""
+    return {job for path in stored(folder) for job in re.findall(r"\b[AMR]\d{3}\b", str(path.relative_to(folder)))}
 
 
 def local(folder: Path, **given: Any) -> wren.FunctionExecutor:
@@ -89,7 +95,7 @@ def test_clean_can_run_as_a_function(tmp_path: Path) -> None:
         executor.get_result()
         assert stored(tmp_path)
         executor.clean(local_execution=False)
-        assert not [path for path in stored(tmp_path) if "M000" in path.parts]
+        assert not jobs(tmp_path)
         assert executor.get_result() == []  # the function is none of the user's calls
 
 
@@ -105,8 +111,9 @@ def test_clean_of_some_leaves_the_jobs_of_others(tmp_path: Path, eventually: Eve
     with local(tmp_path, persist=True) as executor:
         first, second = executor.map(add_one, [1]), executor.map(add_one, [2])
         executor.get_result()
+        assert jobs(tmp_path) == {"M000", "M001"}
         executor.clean(fs=first)
-        eventually(lambda: {"M000", "M001"} & {part for path in stored(tmp_path) for part in path.parts} == {"M001"})
+        eventually(lambda: jobs(tmp_path) == {"M001"})
         executor.clean(fs=second[0])
         eventually(lambda: not stored(tmp_path))
 
@@ -121,8 +128,9 @@ def test_clean_leaves_what_runs(tmp_path: Path, eventually: Eventually) -> None:
         done = executor.map(add_one, [1])
         running = executor.map(wait_for, [tmp_path / "go"], timeout=30)
         executor.get_result(done)
+        assert "M000" in jobs(tmp_path / "store")
         executor.clean()
-        eventually(lambda: not [path for path in stored(tmp_path / "store") if "M000" in path.parts])
+        eventually(lambda: "M000" not in jobs(tmp_path / "store"))
         (tmp_path / "go").touch()
         assert len(running[0].result(20)) == 1 << 20
         executor.get_result()

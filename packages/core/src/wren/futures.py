@@ -4,7 +4,7 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from wren.errors import WaitTimeout
 from wren.table import CANCELLED, FAILED, OK, PENDING, RUNNING, CallTable
@@ -144,25 +144,27 @@ class Future(concurrent.futures.Future[T], Generic[T]):
 
     # ---- what concurrent.futures.wait and as_completed look at
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # the base class assigns it
-        return self.table.watch(self.call, self).condition
+    if not TYPE_CHECKING:  # to type checkers they are the base class's own, or standard functions would not take us
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]  # the base class assigns it
-        return self.table.watch(self.call, self).waiters
+        @property
+        def _condition(self) -> threading.Condition:
+            return self.table.watch(self.call, self).condition
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]  # the base class assigns it
-        return _STANDARD[self.table.states[self.call]]
+        @property
+        def _waiters(self) -> list[Any]:
+            return self.table.watch(self.call, self).waiters
 
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]  # the base class assigns it
-        state = self.table.states[self.call]
-        if state == CANCELLED:
-            raise concurrent.futures.CancelledError
-        exception: BaseException | None = self.table.outcome(self.call)[1] if state == FAILED else None
-        return exception
+        @property
+        def _state(self) -> str:
+            return _STANDARD[self.table.states[self.call]]
+
+        @property
+        def _exception(self) -> BaseException | None:
+            state = self.table.states[self.call]
+            if state == CANCELLED:
+                raise concurrent.futures.CancelledError
+            exception: BaseException | None = self.table.outcome(self.call)[1] if state == FAILED else None
+            return exception
 
 
 def futures_of(table: CallTable) -> list[Future[Any]]:
