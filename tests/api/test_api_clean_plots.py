@@ -28,7 +28,8 @@ def fail(x: int) -> int:
 
 def stored(folder: Path) -> list[Path]:
     """The files of jobs: not the functions, which are kept between jobs."""
-    return [path for path in folder.rglob("*") if path.is_file() and "functions" not in path.parts]
+    files = [Path(place, name) for place, _, names in os.walk(folder) for name in names]  # also while some are removed
+    return [path for path in files if "functions" not in path.parts]
 
 
 def jobs(folder: Path) -> set[str]:

@@ -348,11 +348,15 @@ def test_a_future_is_one_of_the_standards(executor: wren.FunctionExecutor, tmp_p
 
 
 @pytest.mark.api("`done`, `running`,")
+@pytest.mark.xfail(raises=AssertionError, reason="docs/api.md, Not built yet: `running()` on localhost")
 def test_a_call_that_runs_says_so(tmp_path: Path, eventually: Eventually) -> None:
     with wren.local_executor(workers=1) as executor:
         first, second = executor.map(wait_for, [tmp_path / "a", tmp_path / "b"])
         eventually((tmp_path / "a.started").exists)
-        eventually(first.running)
+        deadline = time.monotonic() + 2
+        while not first.running() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert first.running()
         assert not second.running()
         (tmp_path / "a").touch()
         (tmp_path / "b").touch()
@@ -420,17 +424,25 @@ def test_kill_stops_a_running_call_and_no_other(tmp_path: Path, eventually: Even
 
 
 @pytest.mark.api("`.stats` (timestamps, durations, sizes, peak memory, attempts),")
-def test_stats_have_times_sizes_memory_and_attempts(executor: wren.FunctionExecutor) -> None:
-    def allocate(data: bytes) -> bytes:
-        time.sleep(0.02)
-        return bytes(bytearray(64 << 20))[: len(data) * 2]
-
+def test_stats_have_times_and_durations(executor: wren.FunctionExecutor) -> None:
     before = time.time()
-    future = executor.call_async(allocate, b"x" * 100_000)
+    future = executor.call_async(time.sleep, 0.02)
+    assert future.stats.keys() <= {"submitted", "started"}
     future.result(20)
     stats = future.stats
     assert before - 0.1 <= stats["submitted"] <= stats["started"] <= stats["stopped"] <= time.time() + 0.1
     assert 0.02 <= stats["seconds"] == stats["stopped"] - stats["started"]
+
+
+@pytest.mark.api("sizes, peak memory, attempts),")
+@pytest.mark.xfail(raises=KeyError, reason="docs/api.md, Not built yet: sizes, memory and attempts in `.stats`")
+def test_stats_have_sizes_memory_and_attempts(executor: wren.FunctionExecutor) -> None:
+    def allocate(data: bytes) -> bytes:
+        return bytes(bytearray(64 << 20))[: len(data) * 2]
+
+    future = executor.call_async(allocate, b"x" * 100_000)
+    future.result(20)
+    stats = future.stats
     # Sizes in bytes, of the pickled arguments and result; peak memory in bytes; attempts from 1
     assert 100_000 <= stats["argument_bytes"] < 101_000
     assert 200_000 <= stats["result_bytes"] < 201_000

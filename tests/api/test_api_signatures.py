@@ -80,7 +80,7 @@ def test_retries_are_the_calls_else_the_executors(name: str, tmp_path: Path) -> 
         Path(path).touch()
         os._exit(7)
 
-    def start(executor: wren.FunctionExecutor, path: str, **given: int) -> wren.Future[str]:
+    def start(executor: wren.FunctionExecutor, path: str, **given: Any) -> wren.Future[str]:
         if name == "call_async":
             return executor.call_async(die_at_first, path, **given)
         if name == "map":

@@ -20,6 +20,10 @@ def divide(a: int, b: int = 1) -> float:
     return a / b
 
 
+def numbered(x: int, id: int) -> tuple[int, int]:
+    return x, id
+
+
 def same(x: Any) -> Any:
     return x
 
@@ -81,11 +85,14 @@ def test_shutdown_is_the_standards(tmp_path: Path, eventually: Eventually) -> No
 
 @pytest.mark.api("It never binds, injects or follows futures,")
 def test_arguments_arrive_as_they_are(pool: wren.Executor) -> None:
+    def optional(x: int, id: str = "its own", storage: str = "too") -> tuple[int, str, str]:
+        return x, id, storage
+
     for value in [(1, 2), [1, 2], {"x": 1}, {}, ()]:
         assert pool.submit(same, value).result(20) == value
-    assert pool.submit(lambda x, id="its own", storage="too": (x, id, storage), 1).result(20) == (1, "its own", "too")
-    with pytest.raises(TypeError):
-        pool.submit(lambda x, id: (x, id), 1).result(20)
+    assert pool.submit(optional, 1).result(20) == (1, "its own", "too")
+    with pytest.raises(TypeError, match="'id'"):
+        pool.submit(numbered, 1).result(20)  # type: ignore[call-arg]  # on purpose
 
 
 @pytest.mark.api("Code written for `ProcessPoolExecutor` runs unchanged.", "Same engine, same futures.")

@@ -28,13 +28,14 @@ from wren.flights import Flights, Rules
 from wren.futures import futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Job, make_header, pickle_blob
+from wren.leftovers import Leftovers
 from wren.serialize import pickle_arguments
 from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
 from wren.watcher import Watcher
-from wren.wire import CallStatus, Header, job_prefix
+from wren.wire import CallStatus, Header
 from wren.worker.run import remove
 
 __all__ = ["Engine"]
@@ -62,7 +63,7 @@ def _at_exit() -> None:
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
     interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        for step in (engine.end if interrupted else engine.wait, engine.tidy, engine.close):
+        for step in (engine.end if interrupted else engine.wait, engine.leftovers.tidy, engine.close):
             try:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
@@ -102,7 +103,6 @@ class Engine:
         self.id = f"{_session}-{next(_executors)}"
         self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
-        self._kept: dict[str, Header] = {}  # of jobs that have stored results, by id
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
         self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
@@ -112,6 +112,7 @@ class Engine:
         for key in ("heartbeat", "start_timeout", "sweep"):
             if not getattr(options, key) > 0:  # nor NaN
                 raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
+        self.leftovers = Leftovers(self.storage, persist=options.persist)
         self._packer = Packer(self.storage, self.compute.limits, options.retention)
         self._opening = threading.Lock()
         self._closing = False
@@ -278,56 +279,24 @@ class Engine:
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.stores:
-            self._keep(job)
+            self.leftovers.add(job)
         if self._closing and not self._tracker.unfinished():
             callbacks.later(self._close)
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
 
-    # ---- what jobs have stored
-
-    def _keep(self, job: Job) -> None:
-        """The job has stored something: it is removed once nobody can ask for it, unless it is to persist."""
-        header = job.header
-        self._kept[header.job] = header
-        if self._options.persist:
-            return
-        # The collector runs finalizers anywhere, so that they may only put something into a queue.
-        weakref.finalize(job.table, callbacks.clean, partial(self._remove, header.job)).atexit = False
-
-    def _remove(self, job_id: str) -> None:
-        header = self._kept.pop(job_id, None)
-        if header is not None:
-            prefix = job_prefix(header.executor, header.job)
-            self.storage.delete(header.bucket, [info.key for info in self.storage.list(header.bucket, prefix)])
-
-    def discard(self, job: Job) -> None:
-        """A job that was prepared will not be launched: remove what was stored for it."""
-        if job.stores:
-            self._kept[job.header.job] = job.header
-            callbacks.clean(partial(self._remove, job.header.job))
-
-    def clean(self, wanted: Collection[str] | None = None) -> None:
-        """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
-        for job_id in [job_id for job_id in list(self._kept) if wanted is None or job_id in wanted]:
-            self._remove(job_id)
-
     def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
-        """The same by a call, which is waited for.  Unsupported where workers cannot open the storage."""
-        found = [self._kept.pop(job_id) for job_id in list(self._kept) if wanted is None or job_id in wanted]
-        if not found:
-            return
-        prefixes = [job_prefix(header.executor, header.job) for header in found]
-        bound = Bound([(self.storage.worker(), self.storage.bucket, prefixes)], None)
-        table = self.start(f"C{self.number()}", remove, bound, CallOptions())
-        wait_all(futures_of(table), None)
-        table.result(0)
+        """Remove what jobs that are over have stored by a call, which is waited for.
 
-    def tidy(self) -> None:
-        """At the end of a program: remove what no other one is to read."""
-        if not self._options.persist:
-            self.clean()
+        Unsupported where workers cannot open the storage.
+        """
+        prefixes = self.leftovers.take(wanted)
+        if prefixes:
+            bound = Bound([(self.storage.worker(), self.storage.bucket, prefixes)], None)
+            table = self.start(f"C{self.number()}", remove, bound, CallOptions())
+            wait_all(futures_of(table), None)
+            table.result(0)
 
     # ---- the end
 
@@ -355,7 +324,7 @@ class Engine:
             )
         self._opening = threading.Lock()
         self._uuid = os.urandom(16).hex()  # of its own storage keys
-        self._kept.clear()  # the parent's to remove
+        self.leftovers = Leftovers(self.storage, persist=self._options.persist)  # others are the parent's to remove
         self._connect()
 
     def close(self) -> None:

@@ -256,7 +256,7 @@ class FunctionExecutor:
         """
         wanted = None if fs is None else _jobs(fs)
         if local_execution:
-            callbacks.clean(lambda: self._engine.clean(wanted))
+            callbacks.clean(lambda: self._engine.leftovers.clean(wanted))
         else:
             self._engine.clean_remotely(wanted)
 

@@ -4,22 +4,21 @@ What the platform certainly did not take is handed over again and is no new atte
 busy or could not be reached, at once and with a new deployment, but once only, when it did not know the deployment.
 """
 
-import dataclasses
 import itertools
 import logging
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from wren import callbacks
 from wren.errors import BackendError, NotDeployed, Throttled, Unavailable, WrenError
 from wren.flights import Flight, Flights
 from wren.job import Job
+from wren.portions import Portion
 from wren.spi import Compute, Deployment, Feature, Invocation, Runtime, escaped
-from wren.table import RUNNING
 from wren.tracker import Tracker
 
 __all__ = ["Invoker"]
@@ -29,65 +28,6 @@ _log: Final = logging.getLogger("wren.invoker")
 FIRST_DELAY: Final = 0.1  # seconds before what was not delivered is handed over again; doubled each time
 LONGEST_DELAY: Final = 20.0
 WINDOW: Final = 1_000  # calls in flight where neither the caller nor the backend has a limit
-
-
-class Portion:
-    """Calls of a job that are to be handed over, activation by activation."""
-
-    __slots__ = ("_calls", "_next", "_withdrawn", "attempt", "delivery", "job", "redeployed", "since")
-
-    def __init__(
-        self,
-        job: Job,
-        calls: Sequence[int],
-        attempt: int,
-        *,
-        delivery: int = 0,
-        since: float = 0.0,
-        redeployed: bool = False,
-    ) -> None:
-        self.job, self.attempt = job, attempt
-        self.delivery, self.since, self.redeployed = delivery, since, redeployed
-        self._calls, self._next = calls, 0
-        self._withdrawn: set[int] = set()
-
-    def __len__(self) -> int:
-        """At most how many are left."""
-        return len(self._calls) - self._next
-
-    def left(self) -> Iterator[int]:
-        """Those that are still wanted, taken as they are looked at: the others have settled in another way."""
-        while self._next < len(self._calls):
-            call = self._calls[self._next]
-            self._next += 1
-            if self._is_wanted(call):
-                yield call
-
-    def wanted(self) -> bool:
-        """Whether any is left."""
-        return any(map(self._is_wanted, self._calls[self._next :]))
-
-    def _is_wanted(self, call: int) -> bool:
-        job = self.job
-        current = job.current.get(call, 0) == self.attempt
-        return call not in self._withdrawn and current and job.table.states[call] <= RUNNING
-
-    def take(self) -> Invocation | None:
-        """An invocation of the first calls, as many as share an activation; None if none is left."""
-        calls = list(itertools.islice(self.left(), self.job.options.per_activation))
-        if not calls:
-            return None
-        made = self.job.invoke(calls, self.attempt)
-        if not self.delivery:
-            return made
-        return dataclasses.replace(made, delivery=self.delivery, since=self.since, redeployed=self.redeployed)
-
-    def without(self, unwanted: Collection[int]) -> list[int]:
-        """Take calls out: those of them that were here."""
-        left = self._calls[self._next :]
-        taken = [call for call in unwanted if call in left and call not in self._withdrawn]
-        self._withdrawn.update(taken)
-        return taken
 
 
 class _Closed(BackendError):

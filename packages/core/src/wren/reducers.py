@@ -48,7 +48,7 @@ def map_reduce(
             f"R{number}", reduce_function, GatheredArguments([inputs]), reduce_options, inject, reads_storage=stored
         )
     except BaseException:
-        engine.discard(mapping)
+        engine.leftovers.discard(mapping)
         raise
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
     reducing.inputs = mapping

@@ -1,5 +1,6 @@
 """A platform that does, step by step, what a test says, and a storage that fails when it says so."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class Platform:
         self.on_probe: Callable[[], Alive | Exited] = Alive
         self.on_storage: Callable[[str, str], None] = lambda operation, key: None
         self.deliveries: list[Delivery] = []
-        self.operations: list[tuple[str, str]] = []  # of the storage `flaky`, with keys
+        self.listings = 0  # of the storage `flaky`
         self.deployed = 0
         self.closed = False
         self._waiting: SimpleQueue[Delivery] = SimpleQueue()
@@ -152,7 +153,6 @@ class Platform:
         workers: int | None = None,
         retries: int | None = None,
         options: Mapping[str, Any] | None = None,
-        backend: str = "fake",
     ) -> wren.FunctionExecutor:
         """An executor, patient where `options`, of section [wren], say nothing else."""
         self._monkeypatch.setattr(FakeCompute, "features", features)
@@ -163,7 +163,7 @@ class Platform:
             "localhost": place,
             "flaky": place,
         }
-        return wren.FunctionExecutor(config, backend=backend, storage_backend=storage, workers=workers, retries=retries)
+        return wren.FunctionExecutor(config, backend="fake", storage_backend=storage, workers=workers, retries=retries)
 
     def hand_over(self, delivery: Delivery) -> None:
         """Have a delivery wait for `next`."""
@@ -185,14 +185,9 @@ class Platform:
         else:
             self.serve(delivery)
 
-    def objects(self) -> list[str]:
-        """The keys of all stored objects, as the localhost storage has them."""
-        root = self.folder / "objects"
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-    def listings(self) -> int:
-        """How often the storage was asked to list."""
-        return sum(operation == "list" for operation, _ in list(self.operations))
+    def objects(self) -> list[Path]:
+        """All stored objects, as files of the localhost storage; some may go while they are looked for."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.folder / "objects") for name in names]
 
     def end(self) -> None:
         """Nothing waits for what the test has left open."""
@@ -263,22 +258,23 @@ class FlakyStorage(LocalStorage):
     options_type: ClassVar[type] = LocalhostOptions
     current: ClassVar[Platform]
 
-    def _ask(self, operation: str, key: str) -> None:
-        self.current.operations.append((operation, key))
-        self.current.on_storage(operation, key)
+    def __init__(self, options: LocalhostOptions) -> None:
+        super().__init__(options)
+        self._platform = self.current
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
-        self._ask("get", key)
+        self._platform.on_storage("get", key)
         return super().get(bucket, key, start, stop, if_match=if_match)
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        self._ask("list", prefix)
+        self._platform.listings += 1
+        self._platform.on_storage("list", prefix)
         yield from super().list(bucket, prefix, after)
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
-        self._ask("delete", "")
+        self._platform.on_storage("delete", "")
         super().delete(bucket, keys)
 
 

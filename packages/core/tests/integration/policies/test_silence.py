@@ -78,26 +78,24 @@ def test_a_call_that_is_accepted_before_its_examination_begins_is_left_alone(
 ) -> None:
     # Given two calls that are late together, for the engine's thread is busy that long, and one examiner
     def serve(delivery: "Delivery") -> None:
-        platform.hand_over(delivery)
         if delivery.call == 1:
             time.sleep(0.2)
 
     def kill(calls: Sequence[int]) -> None:
         killed.extend(calls)
-        second.accept()  # while the first is examined
+        platform.deliveries[1].accept()  # while the first is examined
 
     killed: list[int] = []
-    monkeypatch.setattr("wren.flights.EXAMINERS", 1, raising=False)
+    monkeypatch.setattr("wren.flights.EXAMINERS", 1)
     platform.serve, platform.on_kill = serve, kill
     with platform.executor(features=DIRECT | Feature.KILL, options={"start_timeout": 0.1}) as executor:
         futures = executor.map(same, range(2))
-        _, second = platform.next(), platform.next()
         # When the examiner is through with both
         assert isinstance(futures[0].exception(PATIENCE), CallLost)
         eventually(no_examiner)
         # Then
         assert not futures[1].done()
-        second.answer()
+        platform.deliveries[1].answer()
         assert futures[1].result(PATIENCE) == 1
     assert killed == [0]
 
@@ -105,7 +103,11 @@ def test_a_call_that_is_accepted_before_its_examination_begins_is_left_alone(
 def test_many_silent_calls_are_examined_at_the_same_time(platform: "Platform") -> None:
     # Given a platform in which killing a call takes as long as killing seven others
     together = threading.Barrier(8)
-    platform.on_kill = lambda calls: void(together.wait(PATIENCE))
+
+    def kill(calls: Sequence[int]) -> None:
+        together.wait(PATIENCE)
+
+    platform.on_kill = kill
     platform.serve = lambda delivery: delivery.accept()
     with platform.executor(features=DIRECT | Feature.KILL, options={"heartbeat": 0.1}) as executor:
         # When many workers fall silent
@@ -115,10 +117,6 @@ def test_many_silent_calls_are_examined_at_the_same_time(platform: "Platform") -
         assert {type(future.exception(0)) for future in futures} == {WorkerLost}
         assert not together.broken
         assert all("no sign of life" in str(future.exception(0)) for future in futures)
-
-
-def void(value: object) -> None:
-    """Nothing."""
 
 
 # ---- silences of this process

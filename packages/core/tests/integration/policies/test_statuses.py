@@ -26,9 +26,9 @@ def same(value: int) -> int:
 
 
 def look_twice(platform: "Platform", eventually: Eventually) -> None:
-    """Wait until what is in the storage now has been told: the second listing begins after that."""
-    seen = platform.listings()
-    eventually(lambda: platform.listings() >= seen + 2)
+    """Wait until what is in the storage now has been told, which the second listing from now on comes after."""
+    seen = platform.listings
+    eventually(lambda: platform.listings >= seen + 2)
 
 
 # ---- what fails
