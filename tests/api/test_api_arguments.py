@@ -433,9 +433,7 @@ def test_arguments_may_come_from_any_thread(executor: wren.FunctionExecutor) -> 
 
 
 @pytest.mark.api("Locally nothing is packed: workers import the same files.")
-def test_workers_import_the_clients_files_also_when_they_change(
-    tmp_path: Path, run_python: Callable[[str], str]
-) -> None:
+def test_workers_import_the_clients_files(tmp_path: Path, run_python: Callable[[str], str]) -> None:
     (tmp_path / "mine.py").write_text("import other\ndef use(x): return x, other.VALUE, __file__\n")
     (tmp_path / "other.py").write_text("VALUE = 1\n")
     program = """
@@ -444,8 +442,5 @@ sys.path.insert(0, os.getcwd())
 import mine
 with wren.local_executor(workers=1) as executor:
     print(executor.call_async(mine.use, 0).result(20) == (0, 1, os.path.abspath("mine.py")))
-    with open("other.py", "w") as file:
-        file.write("VALUE = 'changed'\\n")
-    print(executor.call_async(mine.use, 0).result(20)[1])
 """
-    assert run_python(program).split() == ["True", "changed"]
+    assert run_python(program) == "True\n"
