@@ -25,7 +25,7 @@ SHORT: Final[Mapping[str, Mapping[str, Any]]] = {
     # A busy machine may keep a shell from saying anything for a second, which is no silence.
     "wren": {"heartbeat": 0.5, "start_timeout": 5.0, "sweep": 0.1},
     "storage": {"interval": 0.02},
-    "template": {"idle_exit": 1.0},
+    "template": {"idle_exit": 4.0},  # longer than anything waits between two requests
 }
 
 Config = dict[str, dict[str, Any]]
