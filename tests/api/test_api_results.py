@@ -382,7 +382,9 @@ def test_only_queued_calls_can_be_cancelled(tmp_path: Path, eventually: Eventual
 
 
 @pytest.mark.api("`add_done_callback`, `concurrent.futures.wait` and `as_completed`.")
-def test_callbacks_wait_and_as_completed_of_the_standard(executor: wren.FunctionExecutor, tmp_path: Path) -> None:
+def test_callbacks_wait_and_as_completed_of_the_standard(
+    executor: wren.FunctionExecutor, tmp_path: Path, eventually: Eventually
+) -> None:
     called: list[object] = []
     futures = executor.map(wait_for, [tmp_path / "a", tmp_path / "b"])
     futures[1].add_done_callback(called.append)
@@ -394,6 +396,7 @@ def test_callbacks_wait_and_as_completed_of_the_standard(executor: wren.Function
     (tmp_path / "a").touch()
     assert next(completed) is futures[0]
     assert concurrent.futures.wait(futures).done == set(futures)
+    eventually(lambda: called == [futures[1]])
     futures[0].add_done_callback(called.append)  # it is done: called at once
     assert called == [futures[1], futures[0]]
     executor.get_result()

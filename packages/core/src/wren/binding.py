@@ -184,7 +184,7 @@ class _Target(NamedTuple):
             return False
         if self._binds(extra, {**keywords, **element}):
             return True
-        if len(self.signature.parameters) == 1 and not extra and not keywords:
+        if len(self.signature.parameters) == 1:
             return False
         raise BindingError(self._misfit(element, index, self._mismatch({**keywords, **element}, len(extra))))
 

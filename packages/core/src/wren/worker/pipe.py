@@ -120,7 +120,7 @@ class PipeShell:
     def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> Calls:
         header = job.header
         function = self._functions[header.function.id]
-        simple = not (header.env or header.inject or header.gathered)
+        simple = not (header.env or header.inject or header.gathered or header.persist)
         if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
             return zip(batch.calls, repeat(run), zip(repeat(function), batch.plain[0]))
