@@ -169,7 +169,7 @@ def _read(storage: Storage[Any], bucket: str, key: str) -> bytes:
             return storage.get(bucket, key)
         except NoSuchKey:
             raise
-        except StorageError:
+        except Exception:  # noqa: BLE001 - whatever it is, the last try raises it
             time.sleep(pause)
     try:
         return storage.get(bucket, key)

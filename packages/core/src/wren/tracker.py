@@ -285,7 +285,7 @@ class Tracker:
         try:
             stored = Stored(listed.attempt, "err")
             status = read_status(self._storage, job.header, listed.call, stored)
-        except WrenError as error:
+        except Exception as error:  # noqa: BLE001 - a plugin's bug, too, must not leave the call waiting
             _log.warning("a stored status cannot be read: %s", error)
             self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)
         else:
