@@ -175,5 +175,5 @@ def _read(storage: Storage[Any], bucket: str, key: str) -> bytes:
         return storage.get(bucket, key)
     except NoSuchKey:
         raise
-    except StorageError as error:
-        raise StorageUnavailable(str(error)) from error
+    except Exception as error:  # of a plugin with a bug, too
+        raise StorageUnavailable(f"{bucket}/{key} in the {storage.name} storage cannot be read: {error}") from error
