@@ -5,6 +5,7 @@
 - `*.json`: payloads and statuses, decoded to the records below and encoded to the same bytes;
 - `sealed.bin` and `keys.json`: a sealed object, and the names of stored ones;
 - `sealed-status.bin`: a message to a monitor;
+- `returned.bin`: what a function returned that has futures of nested calls in it;
 - `answer.bin`: what the http shell answers;
 - `frames/<python>/*.bin`: whole frames of a pipe.  The pickles in them were written by that Python, and every other one
   must load them; encoding must give the same bytes around the pickles, not the same pickles.
@@ -26,7 +27,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from wren import wire
-from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Payload, Span
+from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Nested, Payload, Returned, Span
 from wren.worker import frames, stream
 
 GOLDEN: Final = Path(__file__).parent / "golden" / f"v{wire.VERSION}"
@@ -65,6 +66,17 @@ FULL: Final = Header(
     heartbeat=5.0,
 )
 
+RETURNED: Final = Returned(
+    value=PICKLE,
+    places=[(0, 1), (2, 0)],
+    jobs=[
+        Nested(b"map", [PICKLE, b""], ("storage",), {"NAME": "caf\u00e9", "UNSET": None}, 1.5, 2, b"errors", 512, 3),
+        Nested(b"reducer", [], inputs=0, parameter="results"),
+        Nested(b"call", [PICKLE]),
+    ],
+)
+ENCODED: Final = b"".join(wire.encode_returned(RETURNED))
+
 PAYLOADS: Final = {
     "payload-inline": Payload(MINIMAL, 0, [Call(0, PICKLE), Call(1, b"")]),
     "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
@@ -75,6 +87,7 @@ PAYLOADS: Final = {
 STATUSES: Final = {
     "status-inline": CallStatus(EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1"),
     "status-failure": CallStatus(EXECUTOR, "M000", 7, 0, "err", 1e9, 1e9 + 0.25, None, FAILURE),
+    "status-nested": CallStatus(EXECUTOR, "M000", 7, 1, "nested", 1e9, 1e9 + 0.25, ENCODED),
     "status-minimal": CallStatus(EXECUTOR, "M000", 0, 0, "err", 0.0, 0.0),
 }
 ANSWER: Final = [
@@ -87,8 +100,10 @@ KEYS: Final = {
     "job": wire.job_prefix(EXECUTOR, "M000"),
     "shard": wire.status_prefix(EXECUTOR, "M000", 12),
     "status ok": wire.status_key(EXECUTOR, "M000", 12345, 0, "ok"),
+    "status nested": wire.status_key(EXECUTOR, "M000", 7, 1, "nested"),
     "status err": wire.status_key(EXECUTOR, "M000", 999, 2, "err"),
     "result": wire.result_key(EXECUTOR, "M000", 12345, 1),
+    "nested": wire.nested_key(EXECUTOR, "M000", 12345, 1),
 }
 
 
@@ -123,6 +138,7 @@ FRAMES: Final = {
     "result-plain": Frame(stream.RESULT, 42, b"", stream.PLAIN, 7, 100.25, 101.5),
     "result-pickled": Frame(stream.RESULT, [1, "two"], b"caf\xc3\xa9\n", stream.PICKLED, 8, 100.25, 101.5),
     "result-stored": Frame(stream.RESULT, None, b"", stream.STORED, 9, 100.25, 101.5),
+    "result-nested": Frame(stream.RESULT, RETURNED, b"", stream.NESTED, 11, 100.25, 101.5),
     "result-failed": Frame(stream.RESULT, FAILURE, b"printed\n", stream.FAILED, 10, 100.25, 101.5),
 }
 
@@ -143,6 +159,13 @@ def encoded(frame: Frame, body: bytes) -> bytes:
 
 def loaded(pickled: bytes) -> Any:
     return pickle.loads(pickled)  # noqa: S301 - from files of this repository
+
+
+def body_of(frame: Frame) -> bytes:
+    """As the sender writes it."""
+    if isinstance(frame.body, Returned):
+        return b"".join(wire.encode_returned(frame.body))
+    return pickle.dumps(frame.body, 5) if frame.body is not None else b""
 
 
 def golden_frames() -> list[Path]:
@@ -180,6 +203,12 @@ def test_sealed_statuses_have_the_golden_bytes() -> None:
     assert wire.seal_status(KEY, status) == golden
 
 
+def test_what_a_function_returned_has_the_golden_bytes() -> None:
+    golden = (GOLDEN / "returned.bin").read_bytes()
+    assert wire.decode_returned(golden) == RETURNED
+    assert b"".join(wire.encode_returned(RETURNED)) == golden
+
+
 def test_answers_have_the_golden_bytes() -> None:
     golden = (GOLDEN / "answer.bin").read_bytes()
     assert list(frames.FrameReader().feed(golden)) == ANSWER
@@ -194,6 +223,7 @@ def test_golden_keys_of_statuses_are_parsed() -> None:
     keys = json.loads((GOLDEN / "keys.json").read_bytes())
     assert wire.parse_status_key(keys["status ok"]) == (12345, 0, "ok")
     assert wire.parse_status_key(keys["status err"]) == (999, 2, "err")
+    assert wire.parse_status_key(keys["status nested"]) == (7, 1, "nested")
 
 
 @pytest.mark.parametrize("path", golden_frames(), ids=frame_id)
@@ -206,7 +236,8 @@ def test_golden_frames_of_every_python_are_read(path: Path) -> None:
     # Then it is the record that was sent
     assert (kind, tag, number) == (expected.kind, expected.tag, expected.number)
     assert (started, stopped) == (expected.started, expected.stopped)
-    assert (loaded(body) if body else None) == expected.body
+    read = wire.decode_returned if tag == stream.NESTED else loaded
+    assert (read(body) if body else None) == expected.body
     assert (rest, extra) == (expected.extra, len(expected.extra))
 
 
@@ -234,7 +265,7 @@ def test_there_is_a_golden_file_for_every_record_and_no_other() -> None:
     written = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file()}
     pythons = sorted(folder.name for folder in (GOLDEN / "frames").iterdir())
     expected = {f"{name}.json" for name in (*PAYLOADS, *STATUSES, "keys")}
-    expected |= {"sealed.bin", "sealed-status.bin", "answer.bin"}
+    expected |= {"sealed.bin", "sealed-status.bin", "answer.bin", "returned.bin"}
     expected |= {f"frames/{python}/{name}.bin" for python in pythons for name in FRAMES}
     assert written == expected
     assert len(pythons) >= 2, "frames of at least two Pythons show that each reads the other's"
@@ -251,10 +282,10 @@ def write_golden_files() -> None:
     (GOLDEN / "keys.json").write_text(json.dumps(KEYS, indent=2) + "\n", encoding="utf-8")
     (GOLDEN / "sealed.bin").write_bytes(b"".join(wire.seal(*SEALED, [PICKLE])))
     (GOLDEN / "sealed-status.bin").write_bytes(wire.seal_status(KEY, STATUSES["status-failure"]))
+    (GOLDEN / "returned.bin").write_bytes(b"".join(wire.encode_returned(RETURNED)))
     (GOLDEN / "answer.bin").write_bytes(b"".join(frames.frame(*each) for each in ANSWER))
     for name, frame in FRAMES.items():
-        body = pickle.dumps(frame.body, 5) if frame.body is not None else b""
-        (folder / f"{name}.bin").write_bytes(encoded(frame, body))
+        (folder / f"{name}.bin").write_bytes(encoded(frame, body_of(frame)))
 
 
 if __name__ == "__main__":

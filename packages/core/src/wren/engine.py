@@ -20,17 +20,19 @@ from functools import partial
 from typing import Any, Final
 
 from wren import callbacks, plugins
-from wren.binding import Bound
+from wren.binding import Bound, reducer_parameter
 from wren.config import Config
 from wren.errors import CallLost, ConfigError
 from wren.examiner import Examiner
 from wren.flights import Flights, Rules
-from wren.futures import futures_of, wait_all
+from wren.futures import Future, futures_of, wait_all
 from wren.invoker import Invoker
-from wren.job import CallOptions, Job, make_header, pickle_blob
+from wren.job import CallOptions, Job, Work, make_header, pickle_blob
 from wren.leftovers import Leftovers
+from wren.nested import Follower
+from wren.reducers import prepare_reduction
 from wren.serialize import pickle_arguments
-from wren.spi import Arguments, Compute, Feature, Monitor, Runtime, Shell, Storage, Stored
+from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
@@ -129,7 +131,8 @@ class Engine:
         flights = Flights(Rules(options.start_timeout, self._heartbeat, options.heartbeat))
         self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
         self._invoker = Invoker(self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
-        self._tracker.sender = self._invoker
+        self._follower = Follower(self)
+        self._tracker.sender, self._tracker.follower = self._invoker, self._follower
         flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
         self._watch()
 
@@ -155,6 +158,16 @@ class Engine:
             secrets |= watcher.secrets()
         return secrets
 
+    @property
+    def limits(self) -> Limits:
+        """What the backend can take."""
+        return self.compute.limits
+
+    @property
+    def remote(self) -> str | None:
+        """The backend's name, where its workers do not import this machine's files."""
+        return None if self.compute.shell is Shell.PIPE else self.compute.name
+
     # ---- jobs
 
     def number(self) -> str:
@@ -162,30 +175,72 @@ class Engine:
         return f"{next(self._numbers):03d}"
 
     def start(
-        self, job_id: str, function: Callable[..., Any], bound: Bound, options: CallOptions, *, gathered: bool = False
+        self,
+        job_id: str,
+        function: Callable[..., Any],
+        bound: Bound,
+        options: CallOptions,
+        *,
+        follows: bool = False,
     ) -> CallTable:
-        """Pickle everything and have it run.  Raises SerializationError before anything is invoked."""
-        job = self.prepare(job_id, function, pickle_arguments(bound), options, bound.inject, gathered=gathered)
+        """Pickle everything and have it run.  Raises SerializationError before anything is invoked.
+
+        `follows`: futures that the function returns are followed.
+        """
+        job = self.prepare(job_id, self._work(function, bound, options))
+        job.follows = follows
         self.launch(job)
         return job.table
+
+    def map_reduce(
+        self,
+        map_function: Callable[..., Any],
+        bound: Bound,
+        reduce_function: Callable[..., Any],
+        options: CallOptions,
+        reduce_options: CallOptions,
+        *,
+        through_client: bool,
+    ) -> tuple[CallTable, CallTable]:
+        """Have a map job run, and its reducer when that is done: the tables of both.  Both follow futures."""
+        parameter, inject = reducer_parameter(reduce_function)
+        mapping, reducing = prepare_reduction(
+            self,
+            self.number(),
+            self._work(map_function, bound, options),
+            self._work(reduce_function, Bound([], None, inject), reduce_options),
+            parameter,
+            through_client=through_client,
+        )
+        mapping.follows = reducing.follows = True
+        self.launch(mapping, reducing)
+        return mapping.table, reducing.table
+
+    def futures(self, table: CallTable) -> list[Future[Any]]:
+        """The future of each call, to be asked for once."""
+        return futures_of(table)
+
+    def _work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
+        """Everything pickled."""
+        blob, code = pickle_blob(function, hashed=Feature.QUEUE not in self.compute.features)
+        return Work(blob, code, pickle_arguments(bound), bound.inject, options)
 
     def prepare(
         self,
         job_id: str,
-        function: Callable[..., Any],
-        arguments: Arguments,
-        options: CallOptions,
-        inject: tuple[str, ...] = (),
+        work: Work,
         *,
         gathered: bool = False,
         reads_storage: bool = False,
+        outer: Job | None = None,
     ) -> Job:
         """A job of which nothing runs yet.
 
-        `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.
+        `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `outer`: a
+        call of that job has returned futures of this one.
         """
+        blob, chunks, arguments, inject, options = work
         queues = Feature.QUEUE in self.compute.features
-        blob, chunks = pickle_blob(function, hashed=not queues)
         persist, in_storage = self._persist, gathered or reads_storage or self._persist
         if not queues:
             packed = self._packer.pack(self._uuid, job_id, blob, chunks, arguments)
@@ -208,6 +263,8 @@ class Engine:
         table = CallTable(self.id, job_id, len(arguments), self, header)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
         job.stores = gathered or persist or in_storage
+        if outer is not None:
+            job.follows, job.depth = True, outer.depth + 1
         return job
 
     def _runtime_of(self, options: CallOptions) -> Runtime:
@@ -219,9 +276,8 @@ class Engine:
         jobs = (job, *expected)
         try:
             with self._opening:
-                if (
-                    self._tracker.find(job.header.job) is None
-                ):  # else a reducer's turn has come, and nobody's use begins
+                # Else a reducer's turn has come, or a nested job's, and nobody's use begins.
+                if self._tracker.find(job.header.job) is None and not job.depth:
                     if self._closed:  # by an earlier end of its use
                         self._watch()
                     self._closing = False
@@ -243,7 +299,7 @@ class Engine:
     def _abandon(self, jobs: Sequence[Job], error: BaseException) -> None:
         """Nobody has the futures of these jobs, and nothing may wait for them."""
         for job in jobs:
-            self._cancel(job.table, range(len(job.table)))
+            self.take_back(job.table, range(len(job.table)))
             for call in range(len(job.table)):
                 job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
 
@@ -251,17 +307,19 @@ class Engine:
 
     def cancel(self, table: CallTable, calls: Sequence[int]) -> None:
         """Take back those of the calls that have not started, and settle them."""
-        callbacks.do(lambda: self._cancel(table, calls), lambda: table.held(calls))
+        callbacks.do(lambda: self.take_back(table, calls), lambda: table.held(calls))
 
-    def _cancel(self, table: CallTable, calls: Sequence[int]) -> None:
+    def take_back(self, table: CallTable, calls: Sequence[int]) -> None:
+        """The same, in a thread of wren's own."""
         job = self._tracker.find(table.job_id)
         if job is not None:
             self._tracker.withdrawn(job, self._invoker.withdraw(job, calls) if job.launched else calls)
+            self._follower.cancel(job, calls)
 
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         """End those of the calls that run, where the backend can: which ones.  They settle as `CallCancelled`."""
         job = self._tracker.find(table.job_id)
-        return [] if job is None else self._invoker.kill(job, calls)
+        return [] if job is None else [*self._follower.kill(job, calls), *self._invoker.kill(job, calls)]
 
     def load(self, job: Header, call: int, stored: Stored) -> Any:
         """The value of a stored result; raises the exception of a stored failure."""
@@ -285,6 +343,10 @@ class Engine:
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
+
+    def clean(self, wanted: Collection[str] | None = None) -> None:
+        """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
+        self.leftovers.clean(wanted)
 
     def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
         """Remove what jobs that are over have stored by a call, which is waited for.
@@ -314,6 +376,7 @@ class Engine:
         """Cancel every call that has not started, and kill those that run, where the backend can."""
         self.drop()
         for job in self._tracker.unfinished():
+            job.wanted = False  # what it still returns is not followed
             self._invoker.kill(job, range(len(job.table)))
 
     def forked(self) -> None:

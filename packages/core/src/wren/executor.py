@@ -7,19 +7,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
-from wren import binding, callbacks, reducers
+from wren import binding, callbacks
 from wren.config import Config
 from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT
 from wren.engine import Engine
 from wren.errors import BindingError, Unsupported
-from wren.futures import Future, futures_of
+from wren.futures import Future
 from wren.job import CallOptions, RetryOn
 from wren.plots import Times
 from wren.results import ALL_COMPLETED, Futures, Results
 from wren.signatures import CallAsync, Map, MapReduce
 from wren.spelling import also_spelled
-from wren.spi import Feature, Shell
+from wren.spi import Feature
 from wren.table import CallTable
+from wren.worker.nested import process
 
 __all__ = ["FunctionExecutor"]
 
@@ -39,6 +40,9 @@ class FunctionExecutor:
     images, `runtime_memory` the MiB that a call may use.  `rabbitmq_monitor` has finished calls pushed by RabbitMQ.
     `workers` is the most calls at once; `retries` how often a call that was lost may run again (0: a call runs at most
     once); `persist` keeps results in the storage; `log_level` is that of the logger `wren`.
+
+    In a function that wren runs, an executor runs nothing by itself: what is returned of its futures the caller's own
+    executor follows, whatever this one names; a result that is asked for is computed there and then.
 
     Raises ConfigError, PluginNotFound for a name that no installed package offers, and Unsupported for
     `remote_invoker` where the backend's functions cannot invoke others.
@@ -62,7 +66,15 @@ class FunctionExecutor:
         loaded = Config.load(config)
         loaded.set_log_level(log_level)
         self._retries = loaded.wren.retries if retries is None else retries
-        self._engine = Engine(
+        self._times: list[Times] = []  # of every job, for plots
+        if process.is_worker:
+            from wren.deferred import DeferredEngine, InlineResults
+
+            self._engine: Engine | DeferredEngine = DeferredEngine(_given(runtime_memory))
+            self._results: Results = InlineResults()
+            return
+        self._results = Results()
+        self._engine = engine = Engine(
             loaded,
             backend=backend,
             storage=storage_backend,
@@ -72,13 +84,11 @@ class FunctionExecutor:
             monitor="rabbitmq" if rabbitmq_monitor else None,
             persist=persist,
         )
-        if remote_invoker and Feature.REMOTE_INVOKE not in self._engine.compute.features:
+        if remote_invoker and Feature.REMOTE_INVOKE not in engine.compute.features:
             raise Unsupported(
-                f"functions on the {self._engine.compute.name} backend cannot invoke others: leave remote_invoker out"
+                f"functions on the {engine.compute.name} backend cannot invoke others: leave remote_invoker out"
             )
-        self._results = Results()
-        self._times: list[Times] = []  # of every job, for plots
-        self._finalizer = weakref.finalize(self, callbacks.later, self._engine.close)
+        self._finalizer = weakref.finalize(self, callbacks.later, engine.close)
         self._finalizer.atexit = False
 
     @property
@@ -106,7 +116,7 @@ class FunctionExecutor:
         """
         self._check_modules(include_modules, exclude_modules)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on)
-        table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options)
+        table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options, follows=True)
         table.single = True
         return self._keep(table)[0][0]
 
@@ -142,7 +152,7 @@ class FunctionExecutor:
         _check_chunks(chunk_size, chunk_n)
         bound = binding.bind(map_function, map_iterdata, extra_params)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, calls_per_activation)
-        table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options)
+        table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options, follows=True)
         return list(self._keep(table)[0])
 
     @also_spelled[MapReduce](
@@ -182,8 +192,7 @@ class FunctionExecutor:
         self._check_modules(include_modules, exclude_modules)
         _check_chunks(chunk_size, chunk_n, reducer_one_per_object)
         bound = binding.bind(map_function, map_iterdata, extra_params)
-        mapping, reducing = reducers.map_reduce(
-            self._engine,
+        mapping, reducing = self._engine.map_reduce(
             map_function,
             bound,
             reduce_function,
@@ -256,7 +265,7 @@ class FunctionExecutor:
         """
         wanted = None if fs is None else _jobs(fs)
         if local_execution:
-            callbacks.clean(lambda: self._engine.leftovers.clean(wanted))
+            callbacks.clean(lambda: self._engine.clean(wanted))
         else:
             self._engine.clean_remotely(wanted)
 
@@ -267,7 +276,7 @@ class FunctionExecutor:
         kept = []
         for table in tables:
             self._times.append(Times.of(table))
-            futures = futures_of(table)
+            futures = self._engine.futures(table)
             self._results.add(futures)
             kept.append(futures)
         return kept
@@ -285,7 +294,7 @@ class FunctionExecutor:
             extra_env,
             timeout,
             self._retries if retries is None else retries,
-            limits=self._engine.compute.limits,
+            limits=self._engine.limits,
             retry_on=retry_on,
             memory=_given(memory),
             per_activation=per_activation,
@@ -294,9 +303,9 @@ class FunctionExecutor:
     def _check_modules(self, include: Modules, exclude: Modules) -> None:
         """Local workers import the same files, so nothing travels to them."""
         asked_for = not (include is MODULES or include is None) or exclude is not NOTHING_EXCLUDED
-        if asked_for and self._engine.compute.shell is not Shell.PIPE:
+        if asked_for and self._engine.remote is not None:
             raise Unsupported(
-                f"modules do not travel to the {self._engine.compute.name} backend yet: "
+                f"modules do not travel to the {self._engine.remote} backend yet: "
                 "build them into its runtime, and leave include_modules and exclude_modules out"
             )
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from wren.defaults import TIMEOUT, left_out
 from wren.errors import BindingError, CallLost, WorkerLost
@@ -14,7 +14,10 @@ from wren.spi import Arguments, Invocation, Limits, Runtime
 from wren.table import CallTable
 from wren.wire import Blob, Buffer, Handle, Header
 
-__all__ = ["CallOptions", "Job", "make_header", "pickle_blob"]
+if TYPE_CHECKING:
+    from wren.nested import Followed
+
+__all__ = ["CallOptions", "Job", "Work", "make_header", "pickle_blob"]
 
 RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller names nothing else
 RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
@@ -113,6 +116,16 @@ def _whole(name: str, value: object, least: int, what: str) -> int:
     return value
 
 
+class Work(NamedTuple):
+    """What a job is to do, before an engine has made a job of it."""
+
+    function: Blob
+    code: Sequence[Buffer]  # the function's pickle, in chunks
+    arguments: Arguments
+    inject: tuple[str, ...]
+    options: CallOptions
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """What the engine works on: the wire header, the function, the arguments, and the table of its calls."""
@@ -130,6 +143,10 @@ class Job:
     then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
     current: dict[int, int] = field(default_factory=dict)  # the attempt that counts, by call, where it is not the first
     invocations: list[Invocation] = field(default_factory=list)  # all that a backend with a queue of its own was given
+    follows: bool = False  # futures that its functions return are followed
+    wanted: bool = True  # False: its owner has ended it
+    nested: "dict[int, Followed]" = field(default_factory=dict)  # by call, what waits for the calls that it returned
+    depth: int = 0  # of a nested one: how many calls deep
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""

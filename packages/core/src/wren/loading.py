@@ -1,19 +1,30 @@
 """Loads what a worker has sent of a call: in the thread of who asks for it, as that runs the user's code."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from wren.errors import SerializationError, WrenError
 from wren.serialize import load_failure
 from wren.spi import Pickled, Stored
-from wren.wire import Failure
+from wren.wire import Buffer, Failure
+from wren.worker.nested import compose
 
-__all__ = ["RAW", "Raw", "load"]
+__all__ = ["RAW", "Composed", "Raw", "load"]
 
-Raw: TypeAlias = Pickled | Stored | Failure
 
-RAW: Final = frozenset({Pickled, Stored, Failure})  # what is not loaded before somebody asks for it
+@dataclass(frozen=True, slots=True, eq=False)
+class Composed:
+    """The result of a function that returned futures: its pickle, and what gets the pickles of what they stand for."""
+
+    value: Buffer
+    parts: Callable[[], Sequence[bytes]]
+
+
+Raw: TypeAlias = Pickled | Stored | Composed | Failure
+
+RAW: Final = frozenset({Pickled, Stored, Composed, Failure})  # what is not loaded before somebody asks for it
 
 
 def load(raw: Raw, fetch: Callable[[Stored], Any], call: str, *, succeeded: bool) -> tuple[Any, BaseException | None]:
@@ -27,6 +38,8 @@ def load(raw: Raw, fetch: Callable[[Stored], Any], call: str, *, succeeded: bool
                 return pickle.loads(raw.data), None  # noqa: S301 - authenticated by its channel
             case Stored():
                 return fetch(raw), None
+            case Composed():
+                return compose(raw.value, raw.parts()), None
             case Failure():
                 return None, load_failure(raw, f"wren: this was {call}")
     except KeyboardInterrupt:

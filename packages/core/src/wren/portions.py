@@ -49,7 +49,7 @@ class Portion:
 
     def _is_wanted(self, call: int) -> bool:
         job = self.job
-        current = job.current.get(call, 0) == self.attempt
+        current = job.current.get(call, 0) == self.attempt and call not in job.nested
         return call not in self._withdrawn and current and job.table.states[call] <= RUNNING
 
     def take(self) -> Invocation | None:

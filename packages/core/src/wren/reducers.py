@@ -5,48 +5,47 @@ is done, and reads the results from the storage rather than through the client, 
 cannot reach the storage, or the caller says so (`reducer_wait_local`), the results do go through the client.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wren import callbacks
-from wren.binding import Bound, reducer_parameter
-from wren.engine import Engine
+from wren.binding import Bound
 from wren.errors import CallCancelled
-from wren.job import CallOptions, Job
+from wren.job import Job, Work
 from wren.serialize import GatheredArguments, pickle_arguments
 from wren.spi import Arguments, Feature
-from wren.table import CANCELLED, FAILED, CallTable
+from wren.table import CANCELLED, FAILED
 from wren.wire import Gather
 
-__all__ = ["map_reduce"]
+if TYPE_CHECKING:
+    from wren.engine import Engine
+
+__all__ = ["prepare_reduction"]
 
 
-def map_reduce(
-    engine: Engine,
-    map_function: Callable[..., Any],
-    bound: Bound,
-    reduce_function: Callable[..., Any],
-    options: CallOptions,
-    reduce_options: CallOptions,
+def prepare_reduction(
+    engine: "Engine",
+    number: str,
+    mapping_work: Work,
+    reducing_work: Work,
+    parameter: str | None,
     *,
-    through_client: bool,
-) -> tuple[CallTable, CallTable]:
-    """Start a map job, and its reducer when that is done: the tables of both."""
-    parameter, inject = reducer_parameter(reduce_function)
-    number = engine.number()
+    through_client: bool = False,
+    outer: Job | None = None,
+) -> tuple[Job, Job]:
+    """A map job and its reducer, which starts when that is done; to be launched together.
+
+    The reducer's `parameter` (None: its first) gets the results; what arguments its work has are no matter.
+    """
     through_client = through_client or Feature.WORKER not in engine.storage.features
     stored = not through_client
-    mapping = engine.prepare(
-        f"M{number}", map_function, pickle_arguments(bound), options, bound.inject, gathered=stored
-    )
+    mapping = engine.prepare(f"M{number}", mapping_work, gathered=stored, outer=outer)
     header = mapping.header
     calls = len(mapping.table)
     inputs = Gather(header.executor, header.job, header.mac_key, header.bucket, 0, calls, mapping.attempts, parameter)
     try:
-        reducing = engine.prepare(
-            f"R{number}", reduce_function, GatheredArguments([inputs]), reduce_options, inject, reads_storage=stored
-        )
+        gathering = reducing_work._replace(arguments=GatheredArguments([inputs]))
+        reducing = engine.prepare(f"R{number}", gathering, reads_storage=stored, outer=outer)
     except BaseException:
         engine.leftovers.discard(mapping)
         raise
@@ -55,14 +54,13 @@ def map_reduce(
     reduction = _Reduction(engine, mapping, reducing, inputs, through_client)
     # Results that go through this process are loaded here, by the user's code, which may take its time or use wren.
     mapping.then = partial(callbacks.apart, reduction.start, "wren-reducer") if through_client else reduction.start
-    engine.launch(mapping, reducing)
-    return mapping.table, reducing.table
+    return mapping, reducing
 
 
 class _Reduction:
     """A reducer that waits for its map job."""
 
-    def __init__(self, engine: Engine, mapping: Job, reducing: Job, inputs: Gather, through_client: bool) -> None:
+    def __init__(self, engine: "Engine", mapping: Job, reducing: Job, inputs: Gather, through_client: bool) -> None:
         self._engine, self._mapping, self._reducing = engine, mapping, reducing
         self._inputs, self._through_client = inputs, through_client
 

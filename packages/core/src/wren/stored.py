@@ -15,7 +15,15 @@ from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
 from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
 from wren.worker.run import PAUSES
 
-__all__ = ["Packer", "list_statuses", "load_stored", "read_status"]
+__all__ = [
+    "Packer",
+    "list_statuses",
+    "load_stored",
+    "read_result",
+    "read_returned",
+    "read_status",
+    "store_result",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -134,11 +142,27 @@ def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -
     Nothing is unpickled that the job's own worker did not seal: StorageError then.
     """
     if stored.state == "ok":
-        key = wire.result_key(job.executor, job.job, call, stored.attempt)
-        content = _unsealed(storage, job, key, call, stored, wire.unseal)
-        return pickle.loads(content)  # noqa: S301 - unsealed with the job's key
+        return pickle.loads(read_result(storage, job, call, stored))  # noqa: S301 - unsealed with the job's key
     failure = read_status(storage, job, call, stored).failure
     raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
+
+
+def read_result(storage: Storage[Any], job: Header, call: int, stored: Stored) -> memoryview:
+    """The pickle of a stored result.  StorageError where there is none that the job's own worker sealed."""
+    key = wire.result_key(job.executor, job.job, call, stored.attempt)
+    return _unsealed(storage, job, key, call, stored, wire.unseal)
+
+
+def store_result(storage: Storage[Any], job: Header, call: int, attempt: int, pickled: Buffer) -> None:
+    """Put a result where reducers, and `persist`, find it, for the worker that could not.  StorageError."""
+    key = wire.result_key(job.executor, job.job, call, attempt)
+    storage.put(job.bucket, key, wire.seal(job.mac_key, job.executor, job.job, call, attempt, "ok", [pickled]))
+
+
+def read_returned(storage: Storage[Any], job: Header, call: int, attempt: int) -> memoryview:
+    """The stored `wire.Returned` of an attempt, encoded.  StorageError as above."""
+    key = wire.nested_key(job.executor, job.job, call, attempt)
+    return _unsealed(storage, job, key, call, Stored(attempt, "nested"), wire.unseal)
 
 
 def read_status(storage: Storage[Any], job: Header, call: int, stored: Stored) -> CallStatus:

@@ -191,6 +191,12 @@ class CallTable:
             if self.states[call] == PENDING:
                 self.states[call] = RUNNING
 
+    def wait_again(self, call: int) -> None:
+        """The function has ended, but what it returned has not: until it is, the call can be cancelled again."""
+        with _lock:
+            if self.states[call] == RUNNING:
+                self.states[call] = PENDING
+
     # ---- the futures' side
 
     def cancel(self, call: int) -> bool:

@@ -7,14 +7,24 @@ or was not written by the job's own worker is dropped, and counted in `dropped`.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
 from wren import callbacks, wire
-from wren.errors import CallCancelled, NotDeployed, Throttled, Unavailable, Undecided, WorkerLost, WrenError
+from wren.errors import (
+    CallCancelled,
+    NotDeployed,
+    SerializationError,
+    Throttled,
+    Unavailable,
+    Undecided,
+    WorkerLost,
+    WrenError,
+)
 from wren.flights import Flight, Flights
 from wren.job import RETRIED, Job
+from wren.nested import Followed, Follower
 from wren.serialize import failure_type, load_failure
 from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
 from wren.stored import read_status
@@ -51,6 +61,7 @@ class Tracker:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()  # of `Job.current`
         self.sender: Sender  # the invoker, which is made with this tracker
+        self.follower: Follower  # likewise
         self.dropped: Counter[str] = Counter()  # "late", "forged", "foreign"
 
     def add(self, job: Job) -> None:
@@ -81,7 +92,8 @@ class Tracker:
         job = self._jobs.get(invocation.header.job)
         if job is not None:
             for call in invocation.calls:
-                job.table.run(call)
+                if call not in job.nested:
+                    job.table.run(call)
 
     def heartbeat(self, invocation: Invocation, *, receiving: bool = False) -> None:
         self._flights.beat(invocation, receiving)
@@ -134,6 +146,8 @@ class Tracker:
             job.table.listed[listed.call] = stored
         if listed.state == "ok":
             self._succeed(job, Outcomes([listed.call], [stored], [0.0], [listed.stopped]), listed.attempt)
+        elif listed.state == "nested":
+            self._follow(job, Followed(job, listed.call, listed.attempt, 0.0, listed.stopped), None)
         elif listed.attempt < job.options.retries:
             self._read_failure(job, listed)  # whether it is tried again depends on what it was
         else:
@@ -189,18 +203,67 @@ class Tracker:
             outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], logs)
             self._succeed(job, outcomes, status.attempt)
             return
+        if status.state == "nested":
+            outer = Followed(job, status.call, status.attempt, status.started, status.stopped, status.logs)
+            self._follow(job, outer, status.result)
+            return
         failure = status.failure or Failure("lost", "WorkerLost", "the worker gave no reason", "")
         times = {"started": status.started, "stopped": status.stopped}
         self._conclude(job, status.call, status.attempt, failure, **times, logs=status.logs)
 
+    def _follow(self, job: Job, outer: Followed, returned: bytes | None) -> None:
+        """A function has returned futures: the call ends when their calls do, and nothing else that comes of it counts.
+
+        `returned` is the encoded record; None: it is stored.
+        """
+        call = outer.call
+        if self._refuses(job, outer):
+            return
+        job.stores = job.stores or returned is None
+        with self._lock:
+            first = job.table.states[call] <= RUNNING and call not in job.nested
+            if first:
+                job.nested[call] = outer
+                job.current[call] = outer.attempt
+        if not first:
+            self.dropped["late"] += 1
+        self._stop_others(job, [call], outer.attempt)
+        if first:
+            job.table.wait_again(call)
+            self.follower.follow(outer, returned)
+
+    def _refuses(self, job: Job, outer: Followed) -> bool:
+        """Whether a job does not follow futures; the call has failed then."""
+        if job.follows and job.wanted:
+            return False
+        if self._current(job, [outer.call], outer.attempt):
+            self._ended(job, [outer.call])
+            name = f"call {outer.call} of job {job.header.job}"
+            error: WrenError = CallCancelled(f"{name} had returned futures when its executor was ended")
+            if not job.follows:
+                error = SerializationError(
+                    f"{name} returned futures of an executor that its function made, and wren.Executor follows none: "
+                    "return what they give, future.result()"
+                )
+            job.table.fail(outer.call, error, started=outer.started, stopped=outer.stopped, logs=outer.logs)
+        return True
+
     def _succeed(self, job: Job, outcomes: Outcomes, attempt: int) -> None:
+        if job.nested and not job.nested.keys().isdisjoint(outcomes.calls):
+            left = _without(outcomes, job.nested)
+            self.dropped["late"] += len(outcomes.calls) - len(left.calls)
+            outcomes = left
         if attempt:
             states = job.table.states
             job.attempts.update((call, attempt) for call in outcomes.calls if states[call] <= RUNNING)
         settled = job.table.succeed(outcomes)
         if settled < len(outcomes.calls):
             self.dropped["late"] += len(outcomes.calls) - settled
-        for flight in self._ended(job, outcomes.calls):
+        self._stop_others(job, outcomes.calls, attempt)
+
+    def _stop_others(self, job: Job, calls: Sequence[int], attempt: int) -> None:
+        """These calls have ended by that attempt."""
+        for flight in self._ended(job, calls):
             if flight.invocation.attempt != attempt:
                 self.sender.stop(flight)  # an attempt that was given up has succeeded after all
 
@@ -267,9 +330,13 @@ class Tracker:
             fail()
 
     def _current(self, job: Job, calls: Sequence[int], attempt: int) -> list[int]:
-        """Those of the calls that have not settled and whose current attempt this is; others are dropped."""
-        states = job.table.states
-        current = [call for call in calls if states[call] <= RUNNING and job.current.get(call, 0) == attempt]
+        """Those of the calls that have not ended and whose current attempt this is; others are dropped."""
+        states, nested = job.table.states, job.nested
+        current = [
+            call
+            for call in calls
+            if states[call] <= RUNNING and job.current.get(call, 0) == attempt and call not in nested
+        ]
         self.dropped["late"] += len(calls) - len(current)
         return current
 
@@ -297,6 +364,18 @@ class Tracker:
         over = self._flights.ended(job.header.job, calls) if self._flights.calls else []
         self.sender.pump()
         return over
+
+
+def _without(outcomes: Outcomes, unwanted: Container[int]) -> Outcomes:
+    """The outcomes of the other calls."""
+    kept = [at for at, call in enumerate(outcomes.calls) if call not in unwanted]
+    return Outcomes(
+        [outcomes.calls[at] for at in kept],
+        [outcomes.values[at] for at in kept],
+        [outcomes.started[at] for at in kept],
+        [outcomes.stopped[at] for at in kept],
+        outcomes.logs,
+    )
 
 
 def _fields(invocation: Invocation) -> dict[str, Any]:

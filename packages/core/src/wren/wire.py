@@ -20,7 +20,7 @@ VERSION: Final = 1
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Json: TypeAlias = Any  # what json.loads gives: the type system has no shorter true word for it
-State: TypeAlias = Literal["ok", "err"]
+State: TypeAlias = Literal["ok", "err", "nested"]  # "nested": it returned what other calls will have
 
 
 class WireMismatch(ValueError):
@@ -141,7 +141,8 @@ class Failure:
 class CallStatus:
     """The end of one attempt of one call, as any channel reports it.
 
-    An "ok" without `result` has it stored under `result_key`.  Channels that others can write to carry it sealed.
+    An "ok" without `result` has it stored under `result_key`.  The `result` of a "nested" one is an encoded `Returned`,
+    without it stored under `nested_key`.  Channels that others can write to carry a status sealed.
     """
 
     executor: str
@@ -158,12 +159,48 @@ class CallStatus:
     v: int = VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """A job that a function has asked for, and left to its client.
+
+    `calls` are the pickles of `(args, kwargs)`.  A reducer has none, but `inputs`: the index of its map among the jobs
+    beside it, whose results become its `parameter`, or its first positional one.  `retry_on` is the pickle of a tuple
+    of exceptions; empty: those that are retried where nobody names any.
+    """
+
+    code: Buffer = field(repr=False)
+    calls: Sequence[Buffer] = field(repr=False)
+    inject: tuple[str, ...] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    timeout: float | None = None
+    retries: int = 0
+    retry_on: Buffer = field(default=b"", repr=False)
+    memory: int | None = None  # MiB; None: the executor's
+    per_activation: int = 1
+    inputs: int | None = None
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a function returned that has futures of nested calls in it.
+
+    `places` are job and call of each.  `value` is the pickle of what was returned, in which
+    `wren.worker.nested.part(index)` stands for them; empty: what was returned is the one future itself.
+    """
+
+    value: Buffer = field(repr=False)
+    places: Sequence[tuple[int, int]]
+    jobs: Sequence[Nested]
+
+
 # ---------------------------------------------------------------- storage keys
 
 SHARD: Final = 1_000  # calls in a folder of statuses, so that finished folders need not be listed again
 
 
-_STATUS_KEY: Final = re.compile(r"/(\d{8,})\.(\d+)\.(ok|err)\Z", re.ASCII)
+_STATES: Final[Mapping[str, State]] = {"ok": "ok", "err": "err", "nested": "nested"}
+_STATUS_KEY: Final = re.compile(rf"/(\d{{8,}})\.(\d+)\.({'|'.join(_STATES)})\Z", re.ASCII)
 
 
 def job_prefix(executor: str, job: str) -> str:
@@ -186,12 +223,17 @@ def parse_status_key(key: str) -> tuple[int, int, State]:
     parts = _STATUS_KEY.search(key)
     if parts is None:
         raise ValueError(f"{key!r} is no status key")
-    return int(parts[1]), int(parts[2]), "ok" if parts[3] == "ok" else "err"
+    return int(parts[1]), int(parts[2]), _STATES[parts[3]]
 
 
 def result_key(executor: str, job: str, call: int, attempt: int) -> str:
     """Where the sealed result of an attempt is stored."""
     return f"{job_prefix(executor, job)}result/{call:08d}.{attempt}"
+
+
+def nested_key(executor: str, job: str, call: int, attempt: int) -> str:
+    """Where the sealed `Returned` of an attempt is stored, where its status has none."""
+    return f"{job_prefix(executor, job)}nested/{call:08d}.{attempt}"
 
 
 # ---------------------------------------------------------------- authenticity
@@ -262,7 +304,7 @@ def read_sealed(sealed: Buffer) -> CallStatus:
     if not (
         all(isinstance(name, str) for name in names)
         and all(type(number) is int and number >= 0 for number in numbers)
-        and status.state in ("ok", "err")
+        and status.state in _STATES
     ):
         raise ValueError("this is no sealed status: its identity has values of other types")
     return status
@@ -342,6 +384,48 @@ def decode_status(data: Buffer) -> CallStatus:
     raw["failure"] = _decode_record(Failure, raw["failure"]) if raw["failure"] else None
     status: CallStatus = _decode_record(CallStatus, raw)
     return status
+
+
+_NESTED_PLAIN: Final = ("timeout", "retries", "memory", "per_activation", "inputs", "parameter")
+
+
+def encode_returned(returned: Returned) -> list[Buffer]:
+    """What a function returned, on every channel: the size of a head (8 bytes, little-endian), the head in JSON, then
+    the value and of each job the code, `retry_on` and the calls.
+    """
+    pickles = [returned.value]
+    jobs = []
+    for job in returned.jobs:
+        own = [job.code, job.retry_on, *job.calls]
+        pickles += own
+        raw: dict[str, Json] = {name: getattr(job, name) for name in _NESTED_PLAIN}
+        raw |= {"inject": list(job.inject), "env": dict(job.env), "sizes": [len(each) for each in own]}
+        jobs.append(raw)
+    places = [list(place) for place in returned.places]
+    head = _dump({"v": VERSION, "value": len(returned.value), "places": places, "jobs": jobs})
+    return [len(head).to_bytes(8, "little"), head, *pickles]
+
+
+def decode_returned(data: Buffer) -> Returned:
+    """The record of `encode_returned`, whose pickles are views of the data.  ValueError if that is cut short."""
+    view = memoryview(data)
+    at = 8 + int.from_bytes(view[:8], "little")
+    raw = _load(view[8:at])
+
+    def take(size: int) -> memoryview:
+        nonlocal at
+        at += size
+        if not 0 <= size <= at <= len(view):
+            raise ValueError(f"what a function returned has {len(view)} bytes, and says that it has more")
+        return view[at - size : at]
+
+    value = take(raw["value"])
+    jobs = []
+    for job in raw["jobs"]:
+        code, retry_on, *calls = map(take, job["sizes"])
+        plain = {name: job[name] for name in _NESTED_PLAIN}
+        jobs.append(Nested(code, calls, inject=tuple(job["inject"]), env=job["env"], retry_on=retry_on, **plain))
+    return Returned(value, [(job, call) for job, call in raw["places"]], jobs)
 
 
 def _encode_args(args: bytes | Span | Gather) -> Json:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren import wire
-from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Payload, Span
+from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Nested, Payload, Returned, Span
 
 HEADER = Header(
     executor="7d1e2c3b", job="M000", mac_key=b"k" * 32, function=Blob("f" * 64, 100), python="3.12", env={"A": "1"}
@@ -24,7 +24,7 @@ ids = st.text("0123456789abcdefMRA-", min_size=1, max_size=36)
 numbers = st.integers(0, 2**53)
 attempts = st.integers(0, 100)
 times = st.floats(0, 1e11)
-states: st.SearchStrategy[wire.State] = st.sampled_from(["ok", "err"])
+states: st.SearchStrategy[wire.State] = st.sampled_from(["ok", "err", "nested"])
 text = st.text(max_size=20)
 blobs = st.builds(Blob, text, numbers, st.none() | text)
 spans = st.builds(Span, text, text, numbers, numbers, text)
@@ -77,6 +77,22 @@ statuses = st.builds(
     logs=text,
     worker=text,
 )
+nested_jobs = st.builds(
+    Nested,
+    code=st.binary(max_size=100),
+    calls=st.lists(st.binary(max_size=100), max_size=3),
+    inject=st.lists(text, max_size=3).map(tuple),
+    env=st.dictionaries(text, st.none() | text, max_size=3),
+    timeout=st.none() | times,
+    retries=attempts,
+    retry_on=st.binary(max_size=100),
+    memory=st.none() | numbers,
+    per_activation=numbers,
+    inputs=st.none() | numbers,
+    parameter=st.none() | text,
+)
+places = st.lists(st.tuples(numbers, numbers), max_size=3)
+returned_values = st.builds(Returned, st.binary(max_size=100), places, st.lists(nested_jobs, max_size=3))
 
 
 # ---------------------------------------------------------------- JSON
@@ -191,6 +207,35 @@ def test_decoding_a_status_unpickles_nothing() -> None:
     status = replace(STATUS, failure=Failure("exception", "E", "m", "t", b"no pickle"), result=b"no pickle")
     # Then they come out as they went in
     assert wire.decode_status(wire.encode_status(status)) == status
+
+
+# ---------------------------------------------------------------- what functions return that have futures in it
+
+
+@given(returned_values)
+def test_what_a_function_returned_survives_the_way(returned: Returned) -> None:
+    assert wire.decode_returned(b"".join(wire.encode_returned(returned))) == returned
+
+
+@given(returned_values, st.data())
+def test_what_a_function_returned_is_whole_or_an_error(returned: Returned, data: st.DataObject) -> None:
+    encoded = b"".join(wire.encode_returned(returned))
+    pickles = len(returned.value) + sum(
+        len(job.code) + len(job.retry_on) + sum(map(len, job.calls)) for job in returned.jobs
+    )
+    cut = data.draw(st.integers(1, max(1, pickles)))
+    if pickles:
+        with pytest.raises(ValueError, match="says that it has more"):
+            wire.decode_returned(encoded[:-cut])
+
+
+def test_decoding_what_a_function_returned_unpickles_nothing() -> None:
+    returned = Returned(b"no pickle", [(0, 0)], [Nested(b"no pickle", [b"nor this"], retry_on=b"nor this")])
+    assert wire.decode_returned(b"".join(wire.encode_returned(returned))) == returned
+
+
+def test_the_environment_of_nested_calls_is_in_no_repr() -> None:
+    assert "swordfish" not in repr(Returned(b"", [], [Nested(b"", [], env={"PASSWORD": "swordfish"})]))
 
 
 # ---------------------------------------------------------------- seals

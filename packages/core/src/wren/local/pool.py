@@ -196,17 +196,18 @@ class Pool:
         took = (sum(results.stopped[first:stop]) - sum(results.started[first:stop])) / count
         task.seconds = took if task.seconds is None else (task.seconds + took) / 2
         calls = batch.calls[batch.done : batch.done + count]
-        failed = [at for at in results.failures if first <= at < stop]
+        apart = [at for at in results.apart if first <= at < stop]
         start = first
-        for at in [*failed, stop]:
+        for at in [*apart, stop]:
             if at > start:
                 task.report.succeeded(
                     task.invocation, outcomes(results, calls[start - first : at - first], start, at, task.invocation)
                 )
             if at < stop:
-                if results.values[at].kind == "function":
+                ended = status(results, calls[at - first], at, task.invocation)
+                if ended.failure is not None and ended.failure.kind == "function":
                     worker.functions.pop(task.invocation.header.function.id, None)  # next time it may be loaded
-                task.report.status(task.invocation, status(results, calls[at - first], at, task.invocation))
+                task.report.status(task.invocation, ended)
             start = at + 1
         self._done(task, count)
 

@@ -47,9 +47,16 @@ _BUFFER: Final = 1 << 18  # bytes read at once
 _PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 
+@dataclass(frozen=True, slots=True)
+class NestedCalls:
+    """What a function returned that has futures in it: an encoded `wire.Returned`; None: it is stored."""
+
+    returned: bytes | None
+
+
 @dataclass(slots=True)
 class Results:
-    """What one read brought, in columns.  `failures` are those whose value is a `Failure`."""
+    """What one read brought, in columns.  `apart` are those that are no results: `Failure` and `NestedCalls`."""
 
     received: int = 0  # bytes
     ready: bool = False
@@ -58,7 +65,7 @@ class Results:
     started: list[float] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
     logs: dict[int, str] = field(default_factory=dict)  # by position
-    failures: list[int] = field(default_factory=list)  # positions
+    apart: list[int] = field(default_factory=list)  # positions
     eof: bool = False
 
 
@@ -189,9 +196,12 @@ class WorkerProcess:
                 value = Pickled(buffer[body : body + size] if size > _BUFFER else bytes(buffer[body : body + size]))
             elif tag == stream.STORED:
                 value = Stored(0)
+            elif tag == stream.NESTED:
+                value = NestedCalls(bytes(buffer[body : body + size]) if size else None)
+                found.apart.append(len(found.values))
             else:
                 value = pickle.loads(buffer[body : body + size])  # noqa: S301 - from our own child
-                found.failures.append(len(found.values))
+                found.apart.append(len(found.values))
             if extra:
                 found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")
             found.calls.append(number)

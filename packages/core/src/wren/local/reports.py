@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from wren.errors import WorkerLost
-from wren.local.process import Results
+from wren.local.process import NestedCalls, Results
 from wren.spi import Invocation, Outcomes, Stored
 from wren.wire import CallStatus
 from wren.worker.deaths import ending
@@ -28,16 +28,19 @@ def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invo
 
 
 def status(results: Results, call: int, at: int, invocation: Invocation) -> CallStatus:
-    """The failure at position `at`."""
+    """What is no result at position `at`: a failure, or nested calls."""
+    value = results.values[at]
+    nested = isinstance(value, NestedCalls)
     return CallStatus(
         executor=invocation.header.executor,
         job=invocation.header.job,
         call=call,
         attempt=invocation.attempt,
-        state="err",
+        state="nested" if nested else "err",
         started=results.started[at] + _EPOCH,
         stopped=results.stopped[at] + _EPOCH,
-        failure=results.values[at],
+        result=value.returned if nested else None,
+        failure=None if nested else value,
         logs=results.logs.get(at, ""),
     )
 

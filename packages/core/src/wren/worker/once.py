@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 from wren import wire
 from wren.wire import Buffer, CallStatus, Payload
 from wren.worker.isolation import Isolation
+from wren.worker.nested import process
 from wren.worker.output import Output
 from wren.worker.perform import Function, perform
 from wren.worker.run import Reporter, failure, load_function, open_handle, opener, persistently
@@ -69,6 +70,7 @@ class _Once:
 
 def main() -> NoReturn:
     """Answer the payload on stdin, then end the process: threads that calls have left must not hold it up."""
+    process.is_worker = True
     payload = wire.decode(sys.stdin.buffer.read())
     answers = os.dup(1)  # not inherited: what calls start cannot write there
     _be_without_input()

@@ -27,6 +27,7 @@ from wren.wire import Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
+from wren.worker.nested import process
 from wren.worker.output import Output
 from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, opener, run, run_call
 from wren.worker.stream import FAILED
@@ -178,6 +179,7 @@ def main(arguments: Sequence[str]) -> None:
     guard(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to handle
     tasks, *others = channels
+    process.is_worker = True
     code = 1
     try:
         with open(tasks, "rb") as reader:

@@ -13,8 +13,9 @@ from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
-from wren.wire import Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span
-from wren.worker.stream import FAILED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, STORED, pickle_chunks
+from wren.wire import Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span, State
+from wren.worker.nested import process
+from wren.worker.stream import FAILED, NESTED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, STORED, pickle_chunks
 
 T = TypeVar("T")
 Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
@@ -94,16 +95,17 @@ def run_call(
         kwargs = {"id": call} | kwargs
     tag, chunks = run(function, args, kwargs)
     large = header.inline is not None and sum(map(len, chunks)) > header.inline
-    if tag == FAILED or not (large or header.gathered or header.persist):
+    gathered = header.gathered and tag != NESTED  # of a nested one the client makes what reducers read
+    if tag == FAILED or not (large or gathered or header.persist):
         return tag, chunks
     if header.storage is None:
         said = f"its {sum(map(len, chunks))} bytes are more than the {header.inline} that come back without a storage"
         return FAILED, failure(ValueError(said), kind="result", message="the result cannot be brought back")
     try:
-        store(storage(), header, call, attempt, chunks)
+        store(storage(), header, call, attempt, chunks, nested=tag == NESTED)
     except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
         return FAILED, failure(error, kind="storage", message="the result cannot be stored")
-    return (STORED, []) if large else (tag, chunks)
+    return (NESTED if tag == NESTED else STORED, []) if large else (tag, chunks)
 
 
 def call_status(
@@ -115,8 +117,8 @@ def call_status(
     if tag == FAILED:
         record: Failure = pickle.loads(b"".join(chunks))  # noqa: S301 - made by this process
         return CallStatus(*identity, "err", started, stopped, failure=record, logs=logs, worker=worker)
-    body = None if tag == STORED else b"".join(chunks)
-    return CallStatus(*identity, "ok", started, stopped, body, logs=logs, worker=worker)
+    body = b"".join(chunks) if chunks else None  # then it is stored
+    return CallStatus(*identity, "nested" if tag == NESTED else "ok", started, stopped, body, logs=logs, worker=worker)
 
 
 def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Callable[..., Any]:
@@ -169,6 +171,8 @@ def encode(value: object) -> Result:
     if kind in SCALARS and not (kind in (str, bytes) and len(value) > PLAIN_LIMIT):  # type: ignore[arg-type]
         return PLAIN, [pickle.dumps(value, 5)]
     try:
+        if process.recorder is not None:
+            return process.recorder.encode(value)
         return PICKLED, pickle_chunks(value)
     except BaseException as error:  # noqa: BLE001 - a __reduce__ may raise anything
         return FAILED, failure(error, kind="result", message=f"the result, {describe(value)}, cannot be pickled")
@@ -230,10 +234,13 @@ def remove(handle: Handle, bucket: str, prefixes: Sequence[str]) -> None:
         storage.delete(bucket, [key for key, *_ in storage.list(bucket, prefix)])
 
 
-def store(storage: WorkerStorage, header: Header, call: int, attempt: int, chunks: Sequence[Buffer]) -> None:
-    """Put a call's result where reducers, and `persist`, find it."""
-    sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, "ok", chunks)
-    key = wire.result_key(header.executor, header.job, call, attempt)
+def store(
+    storage: WorkerStorage, header: Header, call: int, attempt: int, chunks: Sequence[Buffer], *, nested: bool = False
+) -> None:
+    """Put a call's result where reducers, and `persist`, find it, or an encoded `Returned` where its client does."""
+    state: State = "nested" if nested else "ok"
+    sealed = wire.seal(header.mac_key, header.executor, header.job, call, attempt, state, chunks)
+    key = (wire.nested_key if nested else wire.result_key)(header.executor, header.job, call, attempt)
     persistently(lambda: storage.put(header.bucket, key, sealed))
 
 

@@ -42,6 +42,7 @@ PLAIN = 0  # a small scalar: safe to unpickle at once, in any thread
 PICKLED = 1  # unpickled when the caller asks for it
 STORED = 2  # no body: too large for the frame and in the storage already
 FAILED = 3  # a `wren.wire.Failure`
+NESTED = 4  # no pickle but an encoded `wren.wire.Returned`; no body: that is in the storage already
 
 SCALARS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 PLAIN_LIMIT: Final = 4096  # bytes or characters; larger ones are not worth unpickling before they are asked for

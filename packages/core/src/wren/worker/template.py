@@ -20,6 +20,8 @@ killed.  With `forking` off the template runs its calls itself, one after the ot
 import contextlib
 import errno
 import gc
+import importlib
+import mmap
 import os
 import pickle
 import select
@@ -32,7 +34,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from wren import wire
 from wren.wire import Call, Header, Payload
-from wren.worker import stream
+from wren.worker import nested, stream
 from wren.worker.children import exit_code, settle
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
@@ -106,6 +108,7 @@ def read_file(fd: int) -> bytes:
 def main(payload: Payload, worker: str, forking: bool, control: int, lifeline: int, output: int) -> None:
     """Be the template of the payload's function until the shell is gone."""
     code = 1
+    nested.process.is_worker = True
     try:
         settle((control, lifeline, output))
         guard(lifeline)
@@ -134,6 +137,8 @@ class _Template:
         self._output, self._printed = Output(output), output
         self._isolation = Isolation()
         self._children: dict[int, tuple[int, int]] = {}  # by descriptor of the process: serial and process id
+        self._executors = mmap.mmap(-1, 1)  # shared with the calls; 1: one has made an executor
+        self._prepared = False  # for the next ones
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -212,6 +217,7 @@ class _Template:
             self._output = Output(output)
             _reseed()
             self._answer(function, task, result)
+            self._executors[0] |= nested.process.recorder is not None
             code = 0
         except BaseException:  # noqa: BLE001 - the process ends below; its last output is what the client is told
             import traceback
@@ -241,12 +247,23 @@ class _Template:
         info = os.waitid(os.P_PIDFD, process, os.WEXITED)
         os.close(process)
         send(self._control, ENDED, serial, exit_code(info) if info else 0)
+        if self._executors[0] and not self._prepared:
+            self._prepared = True
+            _prepare_executors()
 
 
 def _volunteer() -> None:
     """When memory runs out, the kernel is to kill a call rather than its template or the shell."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
+
+
+def _prepare_executors() -> None:
+    """Calls of this function make executors: what that needs is imported once for all."""
+    with contextlib.suppress(Exception):  # it is theirs to say so
+        importlib.import_module("wren.executor")
+        importlib.import_module("wren.deferred")
+        gc.freeze()
 
 
 def _reseed() -> None:

@@ -1,0 +1,163 @@
+"""What executors are in a worker: they describe calls, and run none by themselves.
+
+A function that returns futures of them leaves the calls to its client: `wren.returned` describes them in its result,
+and `wren.nested` follows that there.  Who asks for a result instead has the call run in this process, at that moment
+and once: `wren.inline`.  Never both: a call that was described cannot be run here any more, and one that ran here is
+returned as what it gave.
+
+`wren.executor` imports this where the process is a worker; it starts no thread.
+"""
+
+import itertools
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final, NoReturn
+
+from wren.binding import Bound, reducer_parameter
+from wren.errors import CallError
+from wren.futures import Future
+from wren.inline import DeferredFuture, DeferredTable, lock
+from wren.job import CallOptions
+from wren.results import ALL_COMPLETED, ALWAYS, Futures, Results
+from wren.returned import Recorder
+from wren.spi import Limits
+from wren.table import PENDING, CallTable
+from wren.worker.nested import process
+
+__all__ = ["DeferredEngine", "InlineResults"]
+
+_executors: Final = itertools.count()
+
+
+class DeferredEngine:
+    """What an executor holds in a worker: see `wren.engine.Engine`.
+
+    `memory`: MiB for calls that ask for none; all else that an executor is given is its client's to say.
+    """
+
+    def __init__(self, memory: int | None) -> None:
+        self.id = f"deferred-{next(_executors)}"
+        self.limits = Limits()  # the client knows them
+        self.remote: str | None = None  # what the outer call can import the others can, too
+        self._memory = memory
+        self._numbers = itertools.count()
+        self._tables: weakref.WeakSet[DeferredTable] = weakref.WeakSet()
+        process.recorder = process.recorder or Recorder()
+
+    def number(self) -> str:
+        return f"{next(self._numbers):03d}"
+
+    def start(
+        self, job_id: str, function: Callable[..., Any], bound: Bound, options: CallOptions, *, follows: bool = True
+    ) -> CallTable:
+        """Pickle everything.  Raises SerializationError."""
+        return self._keep(DeferredTable(self, self.id, job_id, function, bound, self._with_memory(options)))
+
+    def map_reduce(
+        self,
+        map_function: Callable[..., Any],
+        bound: Bound,
+        reduce_function: Callable[..., Any],
+        options: CallOptions,
+        reduce_options: CallOptions,
+        *,
+        through_client: bool,
+    ) -> tuple[CallTable, CallTable]:
+        """The same for a map and its reducer."""
+        parameter, inject = reducer_parameter(reduce_function)
+        number, reduce_options = self.number(), self._with_memory(reduce_options)
+        mapping = DeferredTable(self, self.id, f"M{number}", map_function, bound, self._with_memory(options))
+        nothing = Bound([], None, inject)
+        reducing = DeferredTable(
+            self, self.id, f"R{number}", reduce_function, nothing, reduce_options, inputs=mapping, parameter=parameter
+        )
+        mapping.reduced_by, reducing.single = reducing.job_id, True
+        return self._keep(mapping), self._keep(reducing)
+
+    def futures(self, table: CallTable) -> list[Future[Any]]:
+        return [DeferredFuture(table, call) for call in range(len(table))]
+
+    def _with_memory(self, options: CallOptions) -> CallOptions:
+        return replace(options, memory=self._memory) if options.memory is None else options
+
+    def _keep(self, table: DeferredTable) -> DeferredTable:
+        self._tables.add(table)
+        return table
+
+    def wait(self) -> None:
+        """Leaving an executor runs nothing."""
+
+    def end(self) -> None:
+        """Leaving it by an exception: what was not asked for will not be."""
+        for table in list(self._tables):
+            self.cancel(table, range(len(table)))
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def clean(self, wanted: Collection[str] | None = None) -> None:
+        """Nothing was stored."""
+
+    def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
+        """Likewise."""
+
+    # ---- wren.table.Owner
+
+    def cancel(self, table: CallTable, calls: Sequence[int]) -> None:
+        with lock:
+            for call in calls:
+                if table.states[call] == PENDING:
+                    table.cancelled(call)
+
+    def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
+        return ()
+
+    def load(self, *_: object) -> NoReturn:
+        raise CallError("what ran here has stored nothing")
+
+    read_status = load
+
+    def finished(self, job: str) -> None:
+        """Nothing waits for it."""
+
+
+class InlineResults(Results):
+    """Who waits here has the calls run first, in order of submission."""
+
+    def wait(
+        self, fs: Futures, throw_except: bool, return_when: str, timeout: float | None
+    ) -> tuple[list[Future[Any]], list[Future[Any]]]:
+        futures = self._unread(inputs=True) if fs is None else _listed(fs)
+        if return_when == ALL_COMPLETED:
+            _run(futures, timeout)
+        elif return_when == ALWAYS or not any(map(_is_done, futures)):  # ALWAYS: who asks again and again gets on
+            _run([future for future in futures if not _is_done(future)][:1], timeout)
+        return super().wait(futures, throw_except, return_when, timeout)
+
+    def get(self, fs: Futures, throw_except: bool, timeout: float | None) -> Any:
+        if fs is not None and not isinstance(fs, Future):
+            fs = _listed(fs)
+        _run(self._unread() if fs is None else _listed(fs), timeout, until_failure=throw_except)
+        return super().get(fs, throw_except, timeout)
+
+
+def _listed(fs: Any) -> list[Any]:
+    return list(fs) if isinstance(fs, Iterable) else [fs]
+
+
+def _is_done(future: object) -> bool:
+    return isinstance(future, Future) and future.done()
+
+
+def _run(futures: Iterable[object], timeout: float | None, *, until_failure: bool = False) -> None:
+    """Run those that are deferred, and begin none when the time is over."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for future in futures:
+        if deadline is not None and time.monotonic() >= deadline:
+            return
+        if isinstance(future, DeferredFuture):
+            future.table.wait(future.call, None)
+            if until_failure and future.table.failures:
+                return
