@@ -104,7 +104,7 @@ class Follower:
     def _begin(self, outer: Followed, returned: Buffer | None) -> None:
         try:
             groups = self._prepare(outer, returned)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the call's future must not wait for ever
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the call's future must not wait for ever
             self._fail(outer, error)
             return
         jobs = [job for group in groups for job in group]
@@ -119,7 +119,7 @@ class Follower:
             group[-1].then = partial(self._threads.put, partial(self._over, outer))
             try:
                 self._engine.launch(*group)
-            except Exception as error:  # noqa: BLE001 - likewise
+            except BaseException as error:  # noqa: BLE001 - likewise
                 self._fail(outer, error)
         if not outer.wanted:  # before all of them could be taken back
             self.cancel(outer.job, [outer.call])
@@ -135,6 +135,8 @@ class Follower:
         if returned is None:
             returned = read_returned(engine.storage, job.header, outer.call, outer.attempt)
         record = wire.decode_returned(returned)
+        if not record.places:
+            raise ValueError(f"{_name(outer)} says that it returned futures, and names none")
         works = [self._work(nested) for nested in record.jobs]
         maps = {nested.inputs for nested in record.jobs}
         prepared: dict[int, Job] = {}
@@ -183,7 +185,7 @@ class Follower:
                 return
         try:
             self._conclude(outer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the call's future must not wait for ever
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the call's future must not wait for ever
             self._fail(outer, error)
 
     def _conclude(self, outer: Followed) -> None:
@@ -290,5 +292,5 @@ class _Threads:
                 action = self._waiting.popleft()
             try:
                 action()
-            except Exception:  # noqa: BLE001 - the others that wait are of other calls
+            except BaseException:  # noqa: BLE001 - the others that wait are of other calls
                 _log.exception("%r raised", action)
