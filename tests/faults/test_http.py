@@ -19,6 +19,7 @@ import pluggy
 import pytest
 
 import wren
+from wren.engine import Engine
 from wren.errors import WorkerLost
 from wren.spi import Deployment, Runtime
 from wren.testing import plugged
@@ -241,6 +242,7 @@ def template(config: dict[str, dict[str, Any]]) -> Iterator[wren.FunctionExecuto
 
 
 def shells(executor: wren.FunctionExecutor) -> list[Deployment]:
+    assert isinstance(executor._engine, Engine)
     compute = executor._engine.compute
     assert isinstance(compute, TemplateCompute)
     return list(compute.deployments())

@@ -14,10 +14,12 @@ import pytest
 
 import wren
 from wren import wire
+from wren.engine import Engine
 from wren.errors import StorageError
 from wren.spi import Deployment, Feature, Invocation, Outcomes, Report
 from wren.testing import SocketMonitor, plugged
 from wren.testing.socket_reporter import SocketReporter
+from wren.tracker import Tracker
 from wren.wire import CallStatus
 from wren_template.compute import TemplateCompute
 from wren_template.objects import Objects
@@ -159,8 +161,13 @@ def test_a_monitor_that_dies_costs_one_warning(
 FORGED: Final = pickle.dumps("forged")
 
 
+def tracker_of(executor: wren.FunctionExecutor) -> Tracker:
+    assert isinstance(executor._engine, Engine)
+    return executor._engine._tracker
+
+
 def header_of(executor: wren.FunctionExecutor, future: "wren.Future[Any]") -> wire.Header:
-    job = executor._engine._tracker.find(future.job_id)
+    job = tracker_of(executor).find(future.job_id)
     assert job is not None
     return job.header
 
@@ -185,7 +192,7 @@ def test_a_forged_message_is_dropped_and_counted(
         for message in messages:
             reporter.report(message)
         reporter.close()
-        tracker = executor._engine._tracker
+        tracker = tracker_of(executor)
         eventually(lambda: tracker.dropped["forged"] == len(messages))
         # Then the future waits for the truth
         assert not future.done()
@@ -200,7 +207,7 @@ def test_a_message_that_comes_again_or_late_is_dropped_and_counted(
         first = executor.call_async(wait_for, tmp_path / "first")
         futures = executor.map(wait_for, [tmp_path / "first", tmp_path / "second"])
         header, reporter = header_of(executor, futures[0]), header_of(executor, first).reporter
-        tracker = executor._engine._tracker
+        tracker = tracker_of(executor)
         (tmp_path / "first").touch()
         assert futures[0].result(PROMPTLY) == first.result(PROMPTLY) == "done"
         eventually(lambda: tracker.dropped["late"] >= 1)  # what the monitor brought after the channel
