@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 import wren
-from wren.errors import CallTimeout, RemoteError, RemoteTraceback, SerializationError, WorkerLost
+from wren.errors import CallTimeout, OutOfMemory, RemoteError, RemoteTraceback, SerializationError, WorkerLost
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -304,3 +304,14 @@ with wren.local_executor(workers=1) as executor:
     assert said.rstrip().endswith("KeyboardInterrupt")
     eventually(lambda: not alive(worker))
     assert not (tmp_path / "never").exists()
+
+
+def test_a_limit_below_what_a_worker_needs_fails_the_call_promptly(executor: wren.FunctionExecutor) -> None:
+    # Seen with 1 MiB: the worker was killed before it had claimed the call, which went to the next one, for ever.
+    future = executor.call_async(time.sleep, 5, runtime_memory=1)
+    with pytest.raises(OutOfMemory, match="runtime_memory of 1 MiB"):
+        future.result(20)
+
+
+def test_a_call_that_stays_below_its_limit_is_left_alone(executor: wren.FunctionExecutor) -> None:
+    assert executor.call_async(same, 5, runtime_memory=512).result(20) == 5

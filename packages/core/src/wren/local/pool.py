@@ -310,11 +310,17 @@ class Pool:
 
     def _weigh(self, worker: Worker, memory: int) -> None:
         """Kill the worker if its call has taken more memory than it may."""
-        running = worker.running()
-        if worker.ending or running is None or worker.process.resident() <= memory << 20:
+        if worker.ending or not self._is_too_large(worker, memory):
             return
         self._settle_down(worker)
+        running = worker.running()
+        if running is None or not self._is_too_large(worker, memory):
+            return  # its call has just ended
         worker.end(OutOfMemory(f"call {running[1]} used more than its runtime_memory of {memory} MiB and was killed"))
+
+    def _is_too_large(self, worker: Worker, memory: int) -> bool:
+        """Whether its call has begun, which else would go to the next worker for ever, and there is too much of it."""
+        return bool(worker.process.began) and worker.process.resident() > memory << 20
 
     # ---- the beginning and the end of a worker
 
