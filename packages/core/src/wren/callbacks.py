@@ -135,10 +135,10 @@ def start_clock() -> None:
 
 def run(callback: Callable[[Any], object], future: Any) -> None:
     """Call `callback(future)` soon, in the users' thread, in the order of the calls of this function."""
-    _users.put(lambda: run_now(callback, future))
+    _users.put(lambda: _run_now(callback, future))
 
 
-def run_now(callback: Callable[[Any], object], future: Any) -> None:
+def _run_now(callback: Callable[[Any], object], future: Any) -> None:
     """Call `callback(future)`; what it raises is logged, as the standard library does."""
     try:
         callback(future)

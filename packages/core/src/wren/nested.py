@@ -27,11 +27,11 @@ from wren.loading import Composed
 from wren.reducers import prepare_reduction
 from wren.serialize import PickledArguments
 from wren.spi import Outcomes, Pickled, Stored
-from wren.stored import read_result, read_returned, store_result
+from wren.stored import read_result, read_returned
 from wren.table import CANCELLED, FAILED, CallTable
 from wren.wire import Blob, Buffer, Header, Nested
 from wren.worker.nested import DEEPEST, Composition, Place
-from wren.worker.run import persistently
+from wren.worker.run import store
 from wren.worker.stream import pickle_chunks
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Follower:
                 elif index not in maps:
                     prepared[index] = engine.prepare(f"M{engine.number()}", works[index], outer=job)
                     groups.append((prepared[index],))
-        except BaseException:
+        except BaseException:  # none of them will be launched, whatever it is
             for each in prepared.values():
                 engine.leftovers.discard(each)
             raise
@@ -202,7 +202,7 @@ class Follower:
         value = self._value(outer)
         if header.gathered or header.persist:
             pickled = _pickle(value)
-            persistently(partial(store_result, self._engine.storage, header, outer.call, outer.attempt, pickled))
+            store(self._engine.storage, header, outer.call, outer.attempt, [pickled])
             rides = header.inline is None or len(pickled) <= header.inline
             value = Pickled(pickled) if rides else Stored(outer.attempt)
         self._settle(outer, value)

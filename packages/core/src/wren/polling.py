@@ -6,8 +6,9 @@ one listing for each thousand calls that are not all over, with at least `interv
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar
 
 import pluggy
@@ -33,25 +34,18 @@ class _Watched:
     open_calls: dict[int, set[int]]  # by shard, those that have not succeeded
     seen: dict[tuple[int, int], float] = field(default_factory=dict)  # by call and attempt, when it was written
 
-    def new(self) -> list[Listed]:
+    def new(self) -> Iterator[Listed]:
         """Statuses that are listed for the first time."""
-        found: list[Listed] = []
         for shard, missing in self.open_calls.items():
             if not missing:
                 continue
-            try:
-                for listed in list_statuses(self.storage, self.header, shard):
-                    # One that is written again may be the true one, of an attempt that did not exist at first.
-                    if self.seen.get((listed.call, listed.attempt)) != listed.stopped:
-                        self.seen[listed.call, listed.attempt] = listed.stopped
-                        if listed.state == "ok" and self._plausible(listed):
-                            missing.discard(listed.call)
-                        found.append(listed)
-            except Exception:
-                if found:
-                    return found  # nobody would be told of these later; the next round fails again, or goes on
-                raise
-        return found
+            for listed in list_statuses(self.storage, self.header, shard):
+                # One that is written again may be the true one, of an attempt that did not exist at first.
+                if self.seen.get((listed.call, listed.attempt)) != listed.stopped:
+                    self.seen[listed.call, listed.attempt] = listed.stopped
+                    if listed.state == "ok" and self._plausible(listed):
+                        missing.discard(listed.call)
+                    yield listed
 
     def _plausible(self, listed: Listed) -> bool:
         """Whether there may have been such an attempt: others can write to the bucket, and the true one may follow."""
@@ -92,13 +86,13 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
                 jobs = list(self._jobs.values())
                 self._listed = now
             found: list[Listed] = []
-            for job in jobs:
-                try:
-                    found += job.new()
-                except Exception:
-                    if not found:
-                        raise
-                    break
+            try:
+                for listed in chain.from_iterable(job.new() for job in jobs):
+                    found.append(listed)  # noqa: PERF402 - what came before an error must not be lost
+            except Exception:
+                if not found:
+                    raise
+                # Nobody would be told of these later; the next round fails again, or goes on.
             if found:
                 return found
 

@@ -31,10 +31,6 @@ class Portion:
         self._calls, self._next = calls, 0
         self._withdrawn: set[int] = set()
 
-    def __len__(self) -> int:
-        """At most how many are left."""
-        return len(self._calls) - self._next
-
     def left(self) -> Iterator[int]:
         """Those that are still wanted, taken as they are looked at: the others have settled in another way."""
         while self.wanted():

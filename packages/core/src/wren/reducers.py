@@ -46,7 +46,7 @@ def prepare_reduction(
     try:
         gathering = reducing_work._replace(arguments=GatheredArguments([inputs]))
         reducing = engine.prepare(f"R{number}", gathering, reads_storage=stored, outer=outer)
-    except BaseException:
+    except BaseException:  # neither will be launched, whatever it is
         engine.leftovers.discard(mapping)
         raise
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True

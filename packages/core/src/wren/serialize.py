@@ -27,6 +27,7 @@ from wren.wire import Buffer, Failure, Gather, Span
 from wren.worker.stream import SCALARS, cloudpickle_chunks, pickle_chunks
 
 __all__ = [
+    "UNEXPLAINED",
     "GatheredArguments",
     "PickledArguments",
     "PlainArguments",
@@ -36,6 +37,8 @@ __all__ = [
     "pickle_arguments",
     "pickle_function",
 ]
+
+UNEXPLAINED: Final = Failure("lost", "WorkerLost", "the worker gave no reason", "")  # of a failed status without one
 
 _SAMPLE = 64  # arguments whose sizes are looked at for the mean
 

@@ -6,13 +6,14 @@ import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import NoSuchKey, SerializationError, StorageError, StorageUnavailable
-from wren.serialize import StoredArguments, load_failure
+from wren.serialize import UNEXPLAINED, StoredArguments, load_failure
 from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
-from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
+from wren.wire import Blob, Buffer, CallStatus, Header, Span
 from wren.worker.run import PAUSES
 
 __all__ = [
@@ -22,15 +23,12 @@ __all__ = [
     "read_result",
     "read_returned",
     "read_status",
-    "store_result",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 
 INLINE: Final = 1 << 16  # bytes of a function, of a call's arguments or of a stored result that ride along all the same
-DIRECT_INLINE: Final = (
-    1 << 20
-)  # bytes of a result that comes back on the backend's own channel although there is a storage
+DIRECT_INLINE: Final = 1 << 20  # bytes of a result that comes back on the backend's channel although there is a storage
 ENVELOPE: Final = 4096  # bytes of a payload beside the function and the arguments, environment not counted
 DAY: Final = 86_400.0  # seconds
 
@@ -119,13 +117,8 @@ class Packer:
         source = chunks()
         first = next(source, None)
         if first is not None:
-            self._storage.put(bucket, key, _chain(first, source))
+            self._storage.put(bucket, key, chain([first], source))
         return spans
-
-
-def _chain(first: Buffer, rest: Iterator[Buffer]) -> Iterator[Buffer]:
-    yield first
-    yield from rest
 
 
 def list_statuses(storage: Storage[Any], job: Header, shard: int) -> Iterator[Listed]:
@@ -143,20 +136,13 @@ def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -
     """
     if stored.state == "ok":
         return pickle.loads(read_result(storage, job, call, stored))  # noqa: S301 - unsealed with the job's key
-    failure = read_status(storage, job, call, stored).failure
-    raise load_failure(failure or Failure("lost", "WorkerLost", "the worker gave no reason", ""))
+    raise load_failure(read_status(storage, job, call, stored).failure or UNEXPLAINED)
 
 
 def read_result(storage: Storage[Any], job: Header, call: int, stored: Stored) -> memoryview:
     """The pickle of a stored result.  StorageError where there is none that the job's own worker sealed."""
     key = wire.result_key(job.executor, job.job, call, stored.attempt)
     return _unsealed(storage, job, key, call, stored, wire.unseal)
-
-
-def store_result(storage: Storage[Any], job: Header, call: int, attempt: int, pickled: Buffer) -> None:
-    """Put a result where reducers, and `persist`, find it, for the worker that could not.  StorageError."""
-    key = wire.result_key(job.executor, job.job, call, attempt)
-    storage.put(job.bucket, key, wire.seal(job.mac_key, job.executor, job.job, call, attempt, "ok", [pickled]))
 
 
 def read_returned(storage: Storage[Any], job: Header, call: int, attempt: int) -> memoryview:

@@ -25,7 +25,7 @@ from wren.errors import (
 from wren.flights import Flight, Flights
 from wren.job import RETRIED, Job
 from wren.nested import Followed, Follower
-from wren.serialize import failure_type, load_failure
+from wren.serialize import UNEXPLAINED, failure_type, load_failure
 from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
 from wren.stored import read_status
 from wren.table import RUNNING
@@ -207,9 +207,8 @@ class Tracker:
             outer = Followed(job, status.call, status.attempt, status.started, status.stopped, status.logs)
             self._follow(job, outer, status.result)
             return
-        failure = status.failure or Failure("lost", "WorkerLost", "the worker gave no reason", "")
         times = {"started": status.started, "stopped": status.stopped}
-        self._conclude(job, status.call, status.attempt, failure, **times, logs=status.logs)
+        self._conclude(job, status.call, status.attempt, status.failure or UNEXPLAINED, **times, logs=status.logs)
 
     def _follow(self, job: Job, outer: Followed, returned: bytes | None) -> None:
         """A function has returned futures: the call ends when their calls do, and nothing else that comes of it counts.
@@ -349,12 +348,12 @@ class Tracker:
             self.sender.invoke(job, first, attempt + 1)
 
     def _read_failure(self, job: Job, listed: Listed) -> None:
+        stored = Stored(listed.attempt, listed.state)
         try:
-            stored = Stored(listed.attempt, "err")
             status = read_status(self._storage, job.header, listed.call, stored)
         except Exception as error:  # noqa: BLE001 - a plugin's bug, too, must not leave the call waiting
             _log.warning("a stored status cannot be read: %s", error)
-            self._conclude(job, listed.call, listed.attempt, Stored(listed.attempt, "err"), stopped=listed.stopped)
+            self._conclude(job, listed.call, listed.attempt, stored, stopped=listed.stopped)
         else:
             self._settle(job, status)
 

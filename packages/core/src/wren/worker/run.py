@@ -24,11 +24,15 @@ Result: TypeAlias = tuple[int, list[bytes]]  # the tag and the body's chunks of 
 PAUSES: Final = (0.1, 0.2, 0.4, 0.8)  # seconds between the tries of what a storage refused
 
 
-class WorkerStorage(Protocol):
-    """The worker's half of a storage: what `wren.wire.Handle.target` gives when called with the handle's options."""
+class Writer(Protocol):
+    """What results are put into: a worker's half of a storage, or a client's."""
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer]) -> None:
         """Write an object, wholly or not at all."""
+
+
+class WorkerStorage(Writer, Protocol):
+    """The worker's half of a storage: what `wren.wire.Handle.target` gives when called with the handle's options."""
 
     def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again."""
@@ -235,7 +239,7 @@ def remove(handle: Handle, bucket: str, prefixes: Sequence[str]) -> None:
 
 
 def store(
-    storage: WorkerStorage, header: Header, call: int, attempt: int, chunks: Sequence[Buffer], *, nested: bool = False
+    storage: Writer, header: Header, call: int, attempt: int, chunks: Sequence[Buffer], *, nested: bool = False
 ) -> None:
     """Put a call's result where reducers, and `persist`, find it, or an encoded `Returned` where its client does."""
     state: State = "nested" if nested else "ok"
