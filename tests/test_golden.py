@@ -85,7 +85,9 @@ PAYLOADS: Final = {
     "payload-code": Payload(MINIMAL, 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4)),
 }
 STATUSES: Final = {
-    "status-inline": CallStatus(EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1"),
+    "status-inline": CallStatus(
+        EXECUTOR, "M000", 7, 1, "ok", 1e9, 1e9 + 0.25, PICKLE, None, "printed\n", "w1", 96 << 20, 5
+    ),
     "status-failure": CallStatus(EXECUTOR, "M000", 7, 0, "err", 1e9, 1e9 + 0.25, None, FAILURE),
     "status-nested": CallStatus(EXECUTOR, "M000", 7, 1, "nested", 1e9, 1e9 + 0.25, ENCODED),
     "status-minimal": CallStatus(EXECUTOR, "M000", 0, 0, "err", 0.0, 0.0),
@@ -117,6 +119,7 @@ class Frame(NamedTuple):
     number: int = 0
     started: float = 0.0
     stopped: float = 0.0
+    peak: int = 0
 
 
 ARGUMENTS: Final = [pickle.dumps(((["a"],), {}), 4), pickle.dumps(((), {"x": {}}), 4)]
@@ -137,7 +140,7 @@ FRAMES: Final = {
     "ready": Frame(stream.READY, number=4711),
     "result-plain": Frame(stream.RESULT, 42, b"", stream.PLAIN, 7, 100.25, 101.5),
     "result-pickled": Frame(stream.RESULT, [1, "two"], b"caf\xc3\xa9\n", stream.PICKLED, 8, 100.25, 101.5),
-    "result-stored": Frame(stream.RESULT, None, b"", stream.STORED, 9, 100.25, 101.5),
+    "result-stored": Frame(stream.RESULT, 1 << 21, b"", stream.STORED, 9, 100.25, 101.5, 96 << 20),
     "result-nested": Frame(stream.RESULT, RETURNED, b"", stream.NESTED, 11, 100.25, 101.5),
     "result-failed": Frame(stream.RESULT, FAILURE, b"printed\n", stream.FAILED, 10, 100.25, 101.5),
 }
@@ -153,6 +156,7 @@ def encoded(frame: Frame, body: bytes) -> bytes:
         number=frame.number,
         started=frame.started,
         stopped=frame.stopped,
+        peak=frame.peak,
     )
     return b"".join(buffers)
 
@@ -165,7 +169,18 @@ def body_of(frame: Frame) -> bytes:
     """As the sender writes it."""
     if isinstance(frame.body, Returned):
         return b"".join(wire.encode_returned(frame.body))
+    if frame.tag == stream.STORED and frame.kind == stream.RESULT:
+        return stream.SIZE.pack(frame.body)
     return pickle.dumps(frame.body, 5) if frame.body is not None else b""
+
+
+def read(kind: int, tag: int, body: bytes) -> Any:
+    """As the receiver does."""
+    if kind == stream.RESULT and tag == stream.NESTED:
+        return wire.decode_returned(body)
+    if kind == stream.RESULT and tag == stream.STORED:
+        return stream.SIZE.unpack(body)[0]
+    return loaded(body) if body else None
 
 
 def golden_frames() -> list[Path]:
@@ -231,13 +246,12 @@ def test_golden_frames_of_every_python_are_read(path: Path) -> None:
     # Given a frame that some Python wrote
     golden, expected = path.read_bytes(), FRAMES[path.stem]
     # When it is taken apart as its receiver does
-    kind, tag, number, size, extra, started, stopped = stream.HEAD.unpack_from(golden)
+    kind, tag, number, size, extra, started, stopped, peak = stream.HEAD.unpack_from(golden)
     body, rest = golden[stream.HEAD.size :][:size], golden[stream.HEAD.size + size :]
     # Then it is the record that was sent
     assert (kind, tag, number) == (expected.kind, expected.tag, expected.number)
-    assert (started, stopped) == (expected.started, expected.stopped)
-    read = wire.decode_returned if tag == stream.NESTED else loaded
-    assert (read(body) if body else None) == expected.body
+    assert (started, stopped, peak) == (expected.started, expected.stopped, expected.peak)
+    assert read(kind, tag, body) == expected.body
     assert (rest, extra) == (expected.extra, len(expected.extra))
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import BindingError, Unsupported
+from wren.worker.injected import STORAGES
 
 __all__ = ["INJECTED", "Bound", "bind", "describe_function", "reducer_parameter"]
 
 # Parameters that wren fills in.  Of `obj` and `url` the element becomes the value.
 INJECTED: Final = frozenset({"id", "storage", "internal_storage", "ibm_cos", "rabbitmq"})
 PARTITIONED: Final = frozenset({"obj", "url"})
-_AVAILABLE: Final = frozenset({"id"})
+_AVAILABLE: Final = frozenset({"id", *STORAGES})
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -31,13 +31,14 @@ from wren.job import CallOptions, Job, Work, make_header, pickle_blob
 from wren.leftovers import Leftovers
 from wren.nested import Follower
 from wren.reducers import prepare_reduction
-from wren.serialize import pickle_arguments
+from wren.serialize import argument_sizes, pickle_arguments
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
+from wren.worker.injected import STORAGES
 from wren.worker.run import remove
 
 __all__ = ["Engine"]
@@ -240,13 +241,18 @@ class Engine:
         call of that job has returned futures of this one.
         """
         blob, chunks, arguments, inject, options = work
+        sizes = argument_sizes(arguments)
         queues = Feature.QUEUE in self.compute.features
         persist, in_storage = self._persist, gathered or reads_storage or self._persist
         if not queues:
             packed = self._packer.pack(self._uuid, job_id, blob, chunks, arguments)
             blob, arguments = packed.function, packed.arguments
             in_storage = in_storage or packed.in_storage
-        reachable = in_storage or (not queues and Feature.WORKER in self.storage.features)  # large results go there
+        reachable = (  # large results go there, and functions may ask for it
+            in_storage
+            or not set(inject).isdisjoint(STORAGES)
+            or (not queues and Feature.WORKER in self.storage.features)
+        )
         header = make_header(
             self._uuid,
             job_id,
@@ -257,12 +263,13 @@ class Engine:
             bucket=self.storage.bucket if reachable else "",
             persist=persist,
             gathered=gathered,
-            inline=self._packer.result_inline(gathered or persist) if reachable or not queues else None,
+            inline=self._packer.result_inline(gathered or persist) if in_storage or not queues else None,
             heartbeat=self._heartbeat,
         )
-        table = CallTable(self.id, job_id, len(arguments), self, header)
+        table = CallTable(self.id, job_id, len(arguments), self, header, sizes)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
         job.stores = gathered or persist or in_storage
+        table.retried = job.current
         if outer is not None:
             job.follows, job.depth = True, outer.depth + 1
         return job

@@ -50,13 +50,27 @@ class Future(concurrent.futures.Future[T], Generic[T]):
 
     @property
     def stats(self) -> Mapping[str, float]:
-        """`submitted`, `started`, `stopped` (epoch seconds) and `seconds`, as far as they are known."""
+        """What is known of the call, as far as it is.
+
+        `submitted`, `started`, `stopped` (epoch seconds) and `seconds`; `argument_bytes` and `result_bytes` of their
+        pickles (of scalar arguments the job's mean); `peak_memory` in bytes, of the process that ran it, while it did;
+        `attempts`, which are more than 1 only with `retries`.
+        """
         table, call = self.table, self.call
         table.read_details(call)
-        known = {"submitted": table.submitted, "started": table.started[call], "stopped": table.stopped[call]}
-        stats = {name: at for name, at in known.items() if at}
-        if "started" in stats and "stopped" in stats:
-            stats["seconds"] = stats["stopped"] - stats["started"]
+        started, stopped = table.started[call], table.stopped[call]
+        known = {
+            "submitted": table.submitted,
+            "started": started,
+            "stopped": stopped,
+            "argument_bytes": table.argument_sizes[call] if table.argument_sizes else 0,
+            "result_bytes": table.result_size(call),
+            "peak_memory": table.peaks.get(call, 0),
+            "attempts": 1 + table.retried.get(call, 0),
+        }
+        stats = {name: value for name, value in known.items() if value}
+        if started and stopped:
+            stats["seconds"] = stopped - started
         return stats
 
     def result(self, timeout: float | None = None) -> T:

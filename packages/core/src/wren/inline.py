@@ -17,10 +17,11 @@ from wren.errors import CallCancelled, CallError
 from wren.futures import Future
 from wren.job import CallOptions
 from wren.serialize import pickle_arguments, pickle_function
-from wren.spi import Arguments, Outcomes, Pickled
-from wren.table import OK, PENDING, RUNNING, CallTable, Owner
+from wren.spi import Arguments, Pickled
+from wren.table import OK, PENDING, RUNNING, CallTable, Details, Owner
 from wren.watches import Callback, Waiter, Watch, call_back
 from wren.worker import run
+from wren.worker.injected import fill_in
 from wren.worker.nested import DEEPEST
 from wren.worker.stream import FAILED, PLAIN
 
@@ -110,10 +111,10 @@ class DeferredTable(CallTable):
             here.depth, here.seen = depth, seen
         body = b"".join(chunks)
         if tag == FAILED:
-            self.fail(call, pickle.loads(body), started=started)  # noqa: S301 - made by this process
+            self.fail(call, pickle.loads(body), Details(started))  # noqa: S301 - made by this process
             return
         value = pickle.loads(body) if tag == PLAIN else Pickled(body)  # noqa: S301 - likewise
-        self.succeed(Outcomes([call], [value], [started], [time.time()]))
+        self.settle_one(call, value, Details(started, time.time()))
 
     def _run(self, call: int) -> run.Result:
         """As `wren.worker.run.run_call`, in the middle of another call."""
@@ -124,6 +125,7 @@ class DeferredTable(CallTable):
                 args, kwargs = self._gather(self.inputs)
             else:
                 args, kwargs = pickle.loads(b"".join(self.arguments.pickled(call)))  # noqa: S301 - likewise
+            kwargs = fill_in(self.inject, call, kwargs)
             function = self._function = self._function or pickle.loads(self.code)  # noqa: S301 - likewise
         except _InputFailed as error:
             return FAILED, run.failure(error.error)
@@ -142,9 +144,8 @@ class DeferredTable(CallTable):
             if state != OK:
                 raise _InputFailed(value or CallCancelled(f"call {call} of its map job was cancelled"))
             results.append(value)
-        kwargs: dict[str, Any] = {"id": 0} if "id" in self.inject else {}
         args = [(results,)] if self.parameter is None else [()]
-        kwargs |= {} if self.parameter is None else {self.parameter: results}
+        kwargs = {} if self.parameter is None else {self.parameter: results}
         loaded: run.Arguments = pickle.loads(  # noqa: S301 - likewise
             b"".join(pickle_arguments(Bound(args, [kwargs])).pickled(0))
         )

@@ -26,9 +26,9 @@ from wren.job import CallOptions, Job, Work
 from wren.loading import Composed
 from wren.reducers import prepare_reduction
 from wren.serialize import PickledArguments
-from wren.spi import Outcomes, Pickled, Stored
+from wren.spi import Pickled, Stored
 from wren.stored import read_result, read_returned
-from wren.table import CANCELLED, FAILED, CallTable
+from wren.table import CANCELLED, FAILED, CallTable, Details
 from wren.wire import Blob, Buffer, Header, Nested
 from wren.worker.nested import DEEPEST, Composition, Place
 from wren.worker.run import store
@@ -53,9 +53,7 @@ class Followed:
     job: Job
     call: int
     attempt: int
-    started: float
-    stopped: float
-    logs: str = ""
+    details: Details
     value: Buffer = b""  # see `wire.Returned`
     places: Sequence[NestedCall] = ()
     jobs: Sequence[Job] = ()
@@ -204,7 +202,7 @@ class Follower:
             pickled = _pickle(value)
             store(self._engine.storage, header, outer.call, outer.attempt, [pickled])
             rides = header.inline is None or len(pickled) <= header.inline
-            value = Pickled(pickled) if rides else Stored(outer.attempt)
+            value = Pickled(pickled) if rides else Stored(outer.attempt, size=len(pickled))
         self._settle(outer, value)
 
     def _value(self, outer: Followed) -> Any:
@@ -231,12 +229,11 @@ class Follower:
         job, call = outer.job, outer.call
         if outer.attempt:
             job.attempts[call] = outer.attempt
-        logs = {call: outer.logs} if outer.logs else {}
-        job.table.succeed(Outcomes([call], [value], [outer.started], [outer.stopped], logs))
+        job.table.settle_one(call, value, outer.details)
         job.nested.pop(call, None)
 
     def _fail(self, outer: Followed, error: BaseException) -> None:
-        outer.job.table.fail(outer.call, error, started=outer.started, stopped=outer.stopped, logs=outer.logs)
+        outer.job.table.fail(outer.call, error, outer.details)
         outer.job.nested.pop(outer.call, None)
 
 

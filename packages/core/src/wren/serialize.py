@@ -7,6 +7,7 @@ and so a batch of them is pickled as one when it is sent, which costs a sixth.
 
 import contextlib
 import pickle
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -32,6 +33,7 @@ __all__ = [
     "PickledArguments",
     "PlainArguments",
     "StoredArguments",
+    "argument_sizes",
     "failure_type",
     "load_failure",
     "pickle_arguments",
@@ -131,6 +133,13 @@ class StoredArguments:
 
     def plain(self, calls: Sequence[int]) -> None:
         return None
+
+
+def argument_sizes(arguments: Arguments) -> "array[int]":
+    """Bytes of each call's pickled arguments; of scalars, which are not pickled one by one, the mean; of reducers 0."""
+    if isinstance(arguments, PickledArguments):
+        return array("Q", (sum(map(len, arguments.pickled(call))) for call in range(len(arguments))))
+    return array("Q", [arguments.mean_size]) * len(arguments)
 
 
 def _pick(items: list[Any], calls: Sequence[int]) -> list[Any]:

@@ -191,6 +191,7 @@ class Stored:
 
     attempt: int
     state: wire.State = "ok"
+    size: int = field(default=0, compare=False)  # bytes of the result; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ class Outcomes:
     started: Sequence[float]
     stopped: Sequence[float]
     logs: Mapping[int, str] = field(default_factory=dict)
+    peaks: Mapping[int, int] = field(default_factory=dict)  # bytes of memory at most, by call, where they are known
 
 
 class Report(Protocol):

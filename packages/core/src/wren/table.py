@@ -14,22 +14,23 @@ would leave it locked for ever.  It is reentrant, for signal handlers and finali
 
 import concurrent.futures
 import os
+import pickle
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from wren import callbacks
 from wren.errors import StorageUnavailable
 from wren.loading import RAW, load
-from wren.spi import Outcomes, Stored
+from wren.spi import Outcomes, Pickled, Stored
 from wren.watches import Callback, Waiter, Watch, call_back, drain
 from wren.wire import CallStatus, Failure, Header
 
-__all__ = ["CallTable", "Owner", "called_back"]
+__all__ = ["CallTable", "Details", "Owner", "called_back"]
 
 PENDING, RUNNING, CANCELLED, OK, FAILED = range(5)
 
@@ -52,6 +53,20 @@ def called_back() -> None:
     drain()
 
 
+class Details(NamedTuple):
+    """What is known of a call besides its result: when it ran, what it printed, and the memory that it had at most."""
+
+    started: float = 0.0  # epoch seconds; 0: not known
+    stopped: float = 0.0
+    logs: str = ""
+    peak_memory: int = 0  # bytes; 0: not known
+
+    @classmethod
+    def of(cls, status: CallStatus) -> "Details":
+        """Those of a status."""
+        return cls(status.started, status.stopped, status.logs, status.peak_memory)
+
+
 class Owner(Protocol):
     """What a table asks of the engine that its job runs in."""
 
@@ -71,16 +86,27 @@ class Owner(Protocol):
         """Every call of the job has settled.  Called once, in whatever thread settled the last."""
 
 
+_NOTHING_KNOWN: Final = Details()
+
+
 class CallTable:
     """The calls of one job, in columns: states, values and times by call id."""
 
     __slots__ = (
-        "__weakref__", "_header", "_owner", "_waiters", "_watches", "collected", "executor_id", "failures", "job_id",
-        "listed", "loaded", "logs", "raised", "reduced_by", "single", "started", "states", "stopped", "submitted",
-        "unfinished", "values",
+        "__weakref__", "_header", "_owner", "_result_sizes", "_waiters", "_watches", "argument_sizes", "collected",
+        "executor_id", "failures", "job_id", "listed", "loaded", "logs", "peaks", "raised", "reduced_by", "retried",
+        "single", "started", "states", "stopped", "submitted", "unfinished", "values",
     )  # fmt: skip
 
-    def __init__(self, executor_id: str, job_id: str, count: int, owner: Owner, header: Header | None = None) -> None:
+    def __init__(
+        self,
+        executor_id: str,
+        job_id: str,
+        count: int,
+        owner: Owner,
+        header: Header | None = None,
+        argument_sizes: Sequence[int] = (),
+    ) -> None:
         self.executor_id, self.job_id, self._owner = executor_id, job_id, owner
         self._header = header  # of a job whose results may lie in the storage
         self.single = False  # the job's result is one value, not a list
@@ -96,7 +122,11 @@ class CallTable:
         self.started = array("d", bytes(8 * count))
         self.stopped = array("d", bytes(8 * count))
         self.logs: dict[int, str] = {}
+        self.peaks: dict[int, int] = {}  # bytes of memory at most
         self.listed: dict[int, Stored] = {}  # those of whom a stored status has times and logs that nobody has read
+        self.argument_sizes = argument_sizes  # bytes; empty, or 0: not known
+        self._result_sizes: dict[int, int] = {}  # of what does not tell by itself any more
+        self.retried: Mapping[int, int] = {}  # how often, where a call was
         self._waiters: list[Waiter] = []
         self._watches: dict[int, Watch] = {}
 
@@ -107,13 +137,20 @@ class CallTable:
 
     def succeed(self, outcomes: Outcomes) -> int:
         """Settle calls that have results, and return how many; those that are settled already stay as they are."""
-        calls, values = outcomes.calls, outcomes.values
+        calls = outcomes.calls
         if isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
             return len(calls)
+        times = zip(outcomes.started, outcomes.stopped, strict=True)
         return sum(
-            self._finish(call, OK, values[at], outcomes.started[at], outcomes.stopped[at], outcomes.logs.get(call, ""))
-            for at, call in enumerate(calls)
+            self._finish(
+                call, OK, value, Details(started, stopped, outcomes.logs.get(call, ""), outcomes.peaks.get(call, 0))
+            )
+            for call, value, (started, stopped) in zip(calls, outcomes.values, times, strict=True)
         )
+
+    def settle_one(self, call: int, value: Any, details: Details) -> None:
+        """The same for one call."""
+        self._finish(call, OK, value, details)
 
     def _succeed_together(self, outcomes: Outcomes, calls: range) -> bool:
         first, stop = calls.start, calls.stop
@@ -124,6 +161,7 @@ class CallTable:
             self.started[first:stop] = array("d", outcomes.started)
             self.stopped[first:stop] = array("d", outcomes.stopped)
             self.logs.update(outcomes.logs)
+            self.peaks.update(outcomes.peaks)
             self.states[first:stop] = bytes((OK,)) * len(calls)
             self.unfinished -= len(calls)
             for waiter in self._waiters:
@@ -134,33 +172,25 @@ class CallTable:
             self._owner.finished(self.job_id)
         return True
 
-    def fail(
-        self,
-        call: int,
-        error: BaseException | Failure | Stored,
-        *,
-        started: float = 0.0,
-        stopped: float = 0.0,
-        logs: str = "",
-    ) -> None:
+    def fail(self, call: int, error: BaseException | Failure | Stored, details: Details = _NOTHING_KNOWN) -> None:
         """Settle a call that has no result."""
-        self._finish(call, FAILED, error, started, stopped or time.time(), logs)
+        self._finish(call, FAILED, error, details)
 
-    def _finish(self, call: int, state: int, value: Any, started: float, stopped: float, logs: str) -> bool:
+    def _finish(self, call: int, state: int, value: Any, details: Details) -> bool:
         """Settle one call; False if it was settled before."""
         with _lock:
             watch = self._watches.get(call)
-            done = watch is None and self._set(call, state, value, started, stopped, logs)
+            done = watch is None and self._set(call, state, value, details)
         if watch is not None:
-            done = self._finish_watched(watch, call, state, value, started, stopped, logs)
+            done = self._finish_watched(watch, call, state, value, details)
         if done and not self.unfinished:
             self._owner.finished(self.job_id)
         return done
 
-    def _finish_watched(self, watch: Watch, call: int, state: int, value: Any, *rest: Any) -> bool:
+    def _finish_watched(self, watch: Watch, call: int, state: int, value: Any, details: Details) -> bool:
         with watch.condition:
             with _lock:
-                if not self._set(call, state, value, *rest):
+                if not self._set(call, state, value, details):
                     return False
                 if not watch.claims:
                     watch.hand_over()
@@ -170,13 +200,11 @@ class CallTable:
             watch.condition.notify_all()
         return True
 
-    def _set(self, call: int, state: int, value: Any, started: float, stopped: float, logs: str) -> bool:
+    def _set(self, call: int, state: int, value: Any, details: Details) -> bool:
         if self.states[call] > RUNNING:
             return False
         self.values[call] = value
-        self.started[call], self.stopped[call] = started, stopped
-        if logs:
-            self.logs[call] = logs
+        self._describe(call, details)
         self.states[call] = state
         self.unfinished -= 1
         self.failures += state == FAILED
@@ -184,6 +212,13 @@ class CallTable:
             if waiter.call is None or waiter.call == call or (waiter.until_failure and state == FAILED):
                 waiter.wake()
         return True
+
+    def _describe(self, call: int, details: Details) -> None:
+        self.started[call], self.stopped[call] = details.started, details.stopped or time.time()
+        if details.logs:
+            self.logs[call] = details.logs
+        if details.peak_memory:
+            self.peaks[call] = details.peak_memory
 
     def run(self, call: int) -> None:
         """The call is running: too late to cancel it."""
@@ -213,7 +248,7 @@ class CallTable:
     def settle(self, call: int, state: int, value: Any) -> bool:
         """Settle a call by hand, as the standard library lets tests do; False if it was settled before."""
         with self._calling_back(call):
-            done = self._finish(call, state, value, 0.0, time.time(), "")
+            done = self._finish(call, state, value, _NOTHING_KNOWN)
             if done:
                 self.loaded[call] = 1
         return done
@@ -239,7 +274,7 @@ class CallTable:
 
     def cancelled(self, call: int) -> None:
         """Settle a call that was taken back before it started."""
-        self._finish(call, CANCELLED, None, 0.0, time.time(), "")
+        self._finish(call, CANCELLED, None, _NOTHING_KNOWN)
 
     def held(self, calls: Sequence[int]) -> bool:
         """Whether the current thread has a lock that settling one of the calls needs."""
@@ -282,10 +317,11 @@ class CallTable:
     def outcome(self, call: int) -> tuple[int, Any]:
         """State and value of a settled call; unpickles it the first time, in the caller's thread."""
         with _lock:
-            state, value, loaded = self.states[call], self.values[call], self.loaded[call]
+            state, value, loaded, size = self.states[call], self.values[call], self.loaded[call], 0
         if loaded or (state != FAILED and type(value) not in RAW):
             return state, value
         if type(value) in RAW:
+            size = _size(value)
             name = f"call {call} of job {self.executor_id}/{self.job_id}"
             value, error = load(value, partial(self._fetch, call=call), name, succeeded=state == OK)
             if isinstance(error, StorageUnavailable):
@@ -296,6 +332,8 @@ class CallTable:
         with _lock:  # of two threads that load it, both get what the first one got
             if not self.loaded[call]:
                 self.states[call], self.values[call], self.loaded[call] = state, value, 1
+                if size:
+                    self._result_sizes[call] = size
             return self.states[call], self.values[call]
 
     def result(self, call: int) -> Any:
@@ -331,9 +369,17 @@ class CallTable:
         status = self._owner.read_status(self._header, call, stored)
         with _lock:
             self.listed.pop(call, None)
-            self.started[call], self.stopped[call] = status.started, status.stopped
-            if status.logs:
-                self.logs[call] = status.logs
+            self._describe(call, Details.of(status))
+            self._result_sizes[call] = status.size
+
+    def result_size(self, call: int) -> int:
+        """Bytes of a result's pickle; 0 where there is none, or nobody knows."""
+        if self.states[call] != OK:
+            return 0
+        value = self.values[call]
+        if call in self._result_sizes or self.loaded[call]:
+            return self._result_sizes.get(call, 0)
+        return _size(value) if type(value) in RAW else len(pickle.dumps(value, 5))  # a scalar, as it came
 
     def watch(self, call: int, future: concurrent.futures.Future[Any]) -> Watch:
         """What the standard library's waiters need of a call's future, made when first asked for."""
@@ -349,3 +395,13 @@ class CallTable:
                 watch.callbacks.append(callback)
                 return
         call_back([callback], future)
+
+
+def _size(raw: Any) -> int:
+    match raw:
+        case Pickled():
+            return len(raw.data)
+        case Stored():
+            return raw.size
+        case _:
+            return 0

@@ -28,7 +28,7 @@ from wren.nested import Followed, Follower
 from wren.serialize import UNEXPLAINED, failure_type, load_failure
 from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
 from wren.stored import read_status
-from wren.table import RUNNING
+from wren.table import RUNNING, Details
 from wren.wire import CallStatus, Failure, WireMismatch
 
 __all__ = ["Sender", "Tracker"]
@@ -147,11 +147,11 @@ class Tracker:
         if listed.state == "ok":
             self._succeed(job, Outcomes([listed.call], [stored], [0.0], [listed.stopped]), listed.attempt)
         elif listed.state == "nested":
-            self._follow(job, Followed(job, listed.call, listed.attempt, 0.0, listed.stopped), None)
+            self._follow(job, Followed(job, listed.call, listed.attempt, Details(stopped=listed.stopped)), None)
         elif listed.attempt < job.options.retries:
             self._read_failure(job, listed)  # whether it is tried again depends on what it was
         else:
-            self._conclude(job, listed.call, listed.attempt, stored, stopped=listed.stopped)
+            self._conclude(job, listed.call, listed.attempt, stored, Details(stopped=listed.stopped))
 
     def message(self, message: bytes) -> None:
         """A sealed status came from a monitor, which others may be able to write to."""
@@ -197,18 +197,18 @@ class Tracker:
 
     def _settle(self, job: Job, status: CallStatus) -> None:
         if status.state == "ok":
-            value: Any = Stored(status.attempt) if status.result is None else Pickled(status.result)
+            value: Any = Stored(status.attempt, size=status.size) if status.result is None else Pickled(status.result)
             job.stores = job.stores or status.result is None
             logs = {status.call: status.logs} if status.logs else {}
-            outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], logs)
+            peaks = {status.call: status.peak_memory} if status.peak_memory else {}
+            outcomes = Outcomes([status.call], [value], [status.started], [status.stopped], logs, peaks)
             self._succeed(job, outcomes, status.attempt)
             return
         if status.state == "nested":
-            outer = Followed(job, status.call, status.attempt, status.started, status.stopped, status.logs)
+            outer = Followed(job, status.call, status.attempt, Details.of(status))
             self._follow(job, outer, status.result)
             return
-        times = {"started": status.started, "stopped": status.stopped}
-        self._conclude(job, status.call, status.attempt, status.failure or UNEXPLAINED, **times, logs=status.logs)
+        self._conclude(job, status.call, status.attempt, status.failure or UNEXPLAINED, Details.of(status))
 
     def _follow(self, job: Job, outer: Followed, returned: bytes | None) -> None:
         """A function has returned futures: the call ends when their calls do, and nothing else that comes of it counts.
@@ -244,7 +244,7 @@ class Tracker:
                     f"{name} returned futures of an executor that its function made, and wren.Executor follows none: "
                     "return what they give, future.result()"
                 )
-            job.table.fail(outer.call, error, started=outer.started, stopped=outer.stopped, logs=outer.logs)
+            job.table.fail(outer.call, error, outer.details)
         return True
 
     def _succeed(self, job: Job, outcomes: Outcomes, attempt: int) -> None:
@@ -285,24 +285,14 @@ class Tracker:
             self._try_again(job, current, invocation.attempt)
             return
         for call in current:
-            job.table.fail(call, error, logs=logs)
+            job.table.fail(call, error, Details(logs=logs))
 
-    def _conclude(
-        self,
-        job: Job,
-        call: int,
-        attempt: int,
-        failure: Failure | Stored,
-        *,
-        started: float = 0.0,
-        stopped: float = 0.0,
-        logs: str = "",
-    ) -> None:
+    def _conclude(self, job: Job, call: int, attempt: int, failure: Failure | Stored, details: Details) -> None:
         """An attempt of one call has failed."""
         if not self._current(job, [call], attempt):
             return
         self._ended(job, [call])
-        fail = partial(job.table.fail, call, failure, started=started, stopped=stopped, logs=logs)
+        fail = partial(job.table.fail, call, failure, details)
         if attempt >= job.options.retries or not isinstance(failure, Failure):
             fail()
         elif failure.kind != "exception":
@@ -353,7 +343,7 @@ class Tracker:
             status = read_status(self._storage, job.header, listed.call, stored)
         except Exception as error:  # noqa: BLE001 - a plugin's bug, too, must not leave the call waiting
             _log.warning("a stored status cannot be read: %s", error)
-            self._conclude(job, listed.call, listed.attempt, stored, stopped=listed.stopped)
+            self._conclude(job, listed.call, listed.attempt, stored, Details(stopped=listed.stopped))
         else:
             self._settle(job, status)
 
@@ -374,6 +364,7 @@ def _without(outcomes: Outcomes, unwanted: Container[int]) -> Outcomes:
         [outcomes.started[at] for at in kept],
         [outcomes.stopped[at] for at in kept],
         outcomes.logs,
+        outcomes.peaks,
     )
 
 

@@ -156,6 +156,8 @@ class CallStatus:
     failure: Failure | None = None
     logs: str = ""
     worker: str = ""
+    peak_memory: int = 0  # bytes that its process had at most while it ran; 0: not known
+    size: int = 0  # bytes of the result
     v: int = VERSION
 
 

@@ -15,7 +15,7 @@ import pytest
 from wren.errors import Unsupported
 from wren.plots import timeline
 from wren.spi import Outcomes
-from wren.table import CallTable, Owner
+from wren.table import CallTable, Details, Owner
 
 EPOCH = 1_700_000_000.0
 
@@ -74,8 +74,8 @@ def test_timeline_is_a_png_in_a_folder_that_it_makes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("matplotlib")
 def test_title_and_legend_count_calls_of_each_job_and_failures() -> None:
     map_job = table([(0.1, 0.5)], of=3)
-    map_job.fail(1, ValueError("no"), started=EPOCH + 0.1, stopped=EPOCH + 2.5)
-    map_job.fail(2, OSError("never started"), stopped=EPOCH + 0.2)
+    map_job.fail(1, ValueError("no"), Details(EPOCH + 0.1, EPOCH + 2.5))
+    map_job.fail(2, OSError("never started"), Details(stopped=EPOCH + 0.2))
     assert texts([map_job, table([(1.0, 1.2)], job="R000")]) == [
         "4 calls in 2.50 s",
         "map M000: 3 calls",

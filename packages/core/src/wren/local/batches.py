@@ -60,7 +60,9 @@ class Batch:
 class Worker:
     """A process and what the pool knows that it has."""
 
-    __slots__ = ("batches", "context", "ending", "forget", "functions", "jobs", "process", "token", "verdict")
+    __slots__ = (
+        "batches", "context", "ending", "forget", "functions", "jobs", "noticed", "process", "token", "verdict"
+    )  # fmt: skip
 
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process
@@ -70,6 +72,7 @@ class Worker:
         self.jobs: dict[int, str] = {}  # those with calls to come, and the ids of their functions
         self.functions: dict[str, int] = {}  # blob id: size, least recently used first
         self.forget: list[int] = []  # jobs to be named in the next job's frame
+        self.noticed = 0.0  # when the call began that was reported as running
         self.ending = False
         self.verdict: Exception | None = None  # why the pool killed it
 

@@ -13,6 +13,7 @@ OVERHEAD: Final = 3e-6  # seconds that a call costs besides the function
 SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the worker has finished those that it has
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
 WEIGHED: Final = 0.02  # seconds between two looks at the memory of workers that have a limit
+NOTICED: Final = 0.02  # seconds that a call runs before its future says so: shorter ones have better things to do
 START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 
@@ -75,6 +76,14 @@ def deadline(worker: Worker) -> float | None:
     if running is None or running[0].invocation.timeout is None:
         return None
     return (worker.process.began or time.monotonic()) + running[0].invocation.timeout
+
+
+def noticing(worker: Worker) -> float | None:
+    """When its call will have run long enough to be called running (`time.monotonic`); None once it was."""
+    if worker.ending or not worker.batches:
+        return None
+    began = worker.process.began
+    return None if began and began == worker.noticed else (began or time.monotonic()) + NOTICED
 
 
 def late(worker: Worker, now: float) -> bool:

@@ -11,6 +11,7 @@ call has its own timeout, and what is not begun can be taken back.  It is one ro
 the state that the one thread owns; what it decides is in `policy`, what it moves in `batches`.
 """
 
+import dataclasses
 import itertools
 import pickle
 import time
@@ -24,7 +25,7 @@ from wren.local.batches import Batch, Task, Worker, batch_frame, job_frame
 from wren.local.loop import Loop
 from wren.local.process import Results, WorkerProcess
 from wren.local.reports import lost, outcomes, status
-from wren.spi import Invocation, Report
+from wren.spi import Invocation, Receipt, Report
 from wren.wire import Buffer
 from wren.worker import stream
 from wren.worker.deaths import ending
@@ -81,7 +82,8 @@ class Pool:
 
     def timeout(self) -> float | None:
         """Seconds until a call has run too long, or an idle worker has waited long enough."""
-        due = [at for worker in self._workers if (at := policy.deadline(worker)) is not None]
+        times = (at for worker in self._workers for at in (policy.deadline(worker), policy.noticing(worker)))
+        due = [at for at in times if at is not None]
         if self._steal_at is not None:
             due.append(self._steal_at)
         if self.memory is not None and any(worker.batches for worker in self._workers):
@@ -96,6 +98,7 @@ class Pool:
             self._steal()
         for worker in self._workers:
             self._expire(worker, now)
+            self._notice(worker, now)
             if self.memory is not None:
                 self._weigh(worker, self.memory)
         self._dispatch()
@@ -321,6 +324,20 @@ class Pool:
     def _is_too_large(self, worker: Worker, memory: int) -> bool:
         """Whether its call has begun, which else would go to the next worker for ever, and there is too much of it."""
         return bool(worker.process.began) and worker.process.resident() > memory << 20
+
+    def _notice(self, worker: Worker, now: float) -> None:
+        """Report a call that runs, once it has done so for a while."""
+        at = policy.noticing(worker)
+        if at is None or now < at or not worker.process.began:
+            return
+        while self._readable(worker):
+            pass  # so that it is not an earlier call, whose result is on its way
+        running = worker.running()
+        if running is not None:
+            worker.noticed = worker.process.began
+            task, call = running
+            invocation = dataclasses.replace(task.invocation, calls=[call])
+            task.report.accepted(invocation, Receipt(str(worker.process.pid)))
 
     # ---- the beginning and the end of a worker
 

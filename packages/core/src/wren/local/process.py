@@ -65,6 +65,7 @@ class Results:
     started: list[float] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
     logs: dict[int, str] = field(default_factory=dict)  # by position
+    peaks: dict[int, int] = field(default_factory=dict)  # likewise
     apart: list[int] = field(default_factory=list)  # positions
     eof: bool = False
 
@@ -180,7 +181,7 @@ class WorkerProcess:
         buffer, start, end = self._buffer, self._start, self._end
         needed = 0
         while end - start >= stream.HEAD.size:
-            kind, tag, number, size, extra, started, stopped = stream.HEAD.unpack_from(buffer, start)
+            kind, tag, number, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
             body = start + stream.HEAD.size
             if body + size + extra > end:
                 needed = stream.HEAD.size + size + extra
@@ -195,7 +196,7 @@ class WorkerProcess:
                 # A large result has a buffer of its own and keeps it; a small one is copied out of the shared one.
                 value = Pickled(buffer[body : body + size] if size > _BUFFER else bytes(buffer[body : body + size]))
             elif tag == stream.STORED:
-                value = Stored(0)
+                value = Stored(0, size=stream.SIZE.unpack_from(buffer, body)[0])
             elif tag == stream.NESTED:
                 value = NestedCalls(bytes(buffer[body : body + size]) if size else None)
                 found.apart.append(len(found.values))
@@ -204,6 +205,8 @@ class WorkerProcess:
                 found.apart.append(len(found.values))
             if extra:
                 found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")
+            if peak:
+                found.peaks[len(found.values)] = peak
             found.calls.append(number)
             found.values.append(value)
             found.started.append(started)

@@ -1,14 +1,16 @@
 """What the pool tells of calls: results in columns, and how a worker ended, in words."""
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 
 from wren.errors import WorkerLost
 from wren.local.process import NestedCalls, Results
 from wren.spi import Invocation, Outcomes, Stored
 from wren.wire import CallStatus
 from wren.worker.deaths import ending
+
+T = TypeVar("T")
 
 _EPOCH: Final = time.time() - time.monotonic()  # what makes a monotonic time one since the epoch
 
@@ -17,14 +19,21 @@ def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invo
     """The results from `start` to `stop`, which belong to `calls`."""
     values = results.values[start:stop]
     if invocation.header.gathered or invocation.header.persist:
-        values = [Stored(invocation.attempt) if isinstance(value, Stored) else value for value in values]
+        values = [
+            Stored(invocation.attempt, size=value.size) if isinstance(value, Stored) else value for value in values
+        ]
     return Outcomes(
         calls,
         values,
         [at + _EPOCH for at in results.started[start:stop]],
         [at + _EPOCH for at in results.stopped[start:stop]],
-        {calls[at - start]: text for at, text in results.logs.items() if start <= at < stop} if results.logs else {},
+        _by_call(results.logs, calls, start, stop),
+        _by_call(results.peaks, calls, start, stop),
     )
+
+
+def _by_call(column: Mapping[int, T], calls: Sequence[int], start: int, stop: int) -> dict[int, T]:
+    return {calls[at - start]: value for at, value in column.items() if start <= at < stop} if column else {}
 
 
 def status(results: Results, call: int, at: int, invocation: Invocation) -> CallStatus:
@@ -42,6 +51,7 @@ def status(results: Results, call: int, at: int, invocation: Invocation) -> Call
         result=value.returned if nested else None,
         failure=None if nested else value,
         logs=results.logs.get(at, ""),
+        peak_memory=results.peaks.get(at, 0),
     )
 
 

@@ -7,7 +7,7 @@ be anywhere, in a reducer for instance.
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from wren.wire import Buffer
@@ -25,10 +25,11 @@ class Recorder(Protocol):
 class _Process:
     """What this process is; shells say so when it begins, before they load any function."""
 
-    __slots__ = ("is_worker", "recorder")
+    __slots__ = ("is_worker", "recorder", "storage")
 
     def __init__(self) -> None:
         self.is_worker = False  # executors are deferred here
+        self.storage: Callable[[], Any] | None = None  # opens that of the call that runs, as functions get it
         self.recorder: Recorder | None = None  # from the first executor on: before it nobody need be asked
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from wren.wire import Call, CallStatus, Header
 from wren.worker.isolation import Isolation
+from wren.worker.memory import peak_memory
 from wren.worker.output import Output
 from wren.worker.run import (
     Result,
@@ -39,6 +40,7 @@ def perform(
     A status that cannot be stored says so itself, for the channels that are left.
     """
     pid = os.getpid()
+    peak_memory()  # what was before is no matter of this call's
     isolation.apply(header.env)
     started = time.time()
     result: Result
@@ -50,12 +52,13 @@ def perform(
     if os.getpid() != pid:
         os._exit(0)  # the function forked, and this is the child: the call is the parent's
     logs = b"".join(output.take()).decode("utf-8", "replace")
-    status = call_status(header, call.id, attempt, result, started, stopped, logs, worker)
+    told = started, stopped, logs, worker, peak_memory()
+    status = call_status(header, call.id, attempt, result, *told)
     if not header.persist:
         return status
     try:
         store_status(storage(), header, status)
     except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
         failed = FAILED, failure(error, kind="storage", message="the status cannot be stored")
-        return call_status(header, call.id, attempt, failed, started, stopped, logs, worker)
+        return call_status(header, call.id, attempt, failed, *told)
     return status

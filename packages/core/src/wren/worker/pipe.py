@@ -27,12 +27,14 @@ from wren.wire import Header
 from wren.worker import stream
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
+from wren.worker.memory import OwnMemory
 from wren.worker.nested import process
 from wren.worker.output import Output
 from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, opener, run, run_call
 from wren.worker.stream import FAILED
 
 PAGE: Final = struct.Struct("<d")
+WEIGHED: Final = 0.001  # seconds that a call takes for its memory to be looked at, which costs 8 us
 
 
 Calls = Iterator[
@@ -56,6 +58,7 @@ class PipeShell:
         self._page = mmap.mmap(page, mmap.PAGESIZE)
         self._pid = os.getpid()
         self._isolation = Isolation()
+        self._memory = OwnMemory()
         self._functions: dict[str, Callable[..., Any] | list[bytes]] = {}  # a list: the failure to load it
         self._jobs: dict[int, _Job] = {}
 
@@ -83,8 +86,11 @@ class PipeShell:
         PAGE.pack_into(self._page, 0, 0.0)
         logs = self._output.take()
         self._isolation.restore()
-        result = stream.frame(stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped)
-        stream.write(self._results, result)
+        peak = self._memory.peak() if stopped - started >= WEIGHED else 0
+        frame = stream.frame(
+            stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped, peak=peak
+        )
+        stream.write(self._results, frame)
 
     # ---- what the client sends
 
@@ -92,7 +98,7 @@ class PipeShell:
         """Read frames up to the batch of `token`; batches before it were taken back whole."""
         while True:
             head = stream.HEAD.unpack(stream.read_exactly(self._tasks, stream.HEAD.size))
-            kind, tag, number, size, extra, _, _ = head
+            kind, tag, number, size, extra, *_ = head
             body = pickle.loads(stream.read_exactly(self._tasks, size))  # noqa: S301 - from the client's pipe
             if kind == stream.JOB:
                 self._add_job(number, body, extra)
@@ -123,6 +129,7 @@ class PipeShell:
         function = self._functions[header.function.id]
         simple = not (header.env or header.inject or header.gathered or header.persist)
         if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
+            process.storage = None
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
             return zip(batch.calls, repeat(run), zip(repeat(function), batch.plain[0]))
         loaders = _loaders(batch, arguments, job.storage)

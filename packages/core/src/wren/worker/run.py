@@ -14,8 +14,9 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
 from wren.wire import Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span, State
+from wren.worker.injected import fill_in, storage_of
 from wren.worker.nested import process
-from wren.worker.stream import FAILED, NESTED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, STORED, pickle_chunks
+from wren.worker.stream import FAILED, NESTED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, SIZE, STORED, pickle_chunks
 
 T = TypeVar("T")
 Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
@@ -95,9 +96,17 @@ def run_call(
         args, kwargs = load()
     except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
         return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
-    if "id" in header.inject:
-        kwargs = {"id": call} | kwargs
-    tag, chunks = run(function, args, kwargs)
+    process.storage = storage_of(header.bucket, storage) if header.storage is not None else None
+    try:
+        kwargs = fill_in(header.inject, call, kwargs) if header.inject else kwargs
+    except Exception as error:  # noqa: BLE001 - whatever opening a storage raises
+        return FAILED, failure(error, kind="storage", message="the storage cannot be opened")
+    return _keep(header, call, attempt, run(function, args, kwargs), storage)
+
+
+def _keep(header: Header, call: int, attempt: int, result: Result, storage: Callable[[], WorkerStorage]) -> Result:
+    """A result, put into the storage where its job wants that, or where it is large."""
+    tag, chunks = result
     large = header.inline is not None and sum(map(len, chunks)) > header.inline
     gathered = header.gathered and tag != NESTED  # of a nested one the client makes what reducers read
     if tag == FAILED or not (large or gathered or header.persist):
@@ -109,20 +118,33 @@ def run_call(
         store(storage(), header, call, attempt, chunks, nested=tag == NESTED)
     except Exception as error:  # noqa: BLE001 - whatever the storage raises is why this call has no result
         return FAILED, failure(error, kind="storage", message="the result cannot be stored")
-    return (NESTED if tag == NESTED else STORED, []) if large else (tag, chunks)
+    if not large:
+        return tag, chunks
+    return (NESTED, []) if tag == NESTED else (STORED, [SIZE.pack(sum(map(len, chunks)))])
 
 
 def call_status(
-    header: Header, call: int, attempt: int, result: Result, started: float, stopped: float, logs: str, worker: str
+    header: Header,
+    call: int,
+    attempt: int,
+    result: Result,
+    started: float,
+    stopped: float,
+    logs: str,
+    worker: str,
+    peak_memory: int = 0,
 ) -> CallStatus:
     """What `run_call` gave, as the status that goes over any channel but a pipe."""
     tag, chunks = result
     identity = (header.executor, header.job, call, attempt)
     if tag == FAILED:
         record: Failure = pickle.loads(b"".join(chunks))  # noqa: S301 - made by this process
-        return CallStatus(*identity, "err", started, stopped, failure=record, logs=logs, worker=worker)
-    body = b"".join(chunks) if chunks else None  # then it is stored
-    return CallStatus(*identity, "nested" if tag == NESTED else "ok", started, stopped, body, logs=logs, worker=worker)
+        return CallStatus(*identity, "err", started, stopped, None, record, logs, worker, peak_memory)
+    state: State = "nested" if tag == NESTED else "ok"
+    body = b"".join(chunks)
+    (size,) = SIZE.unpack(body) if tag == STORED else (len(body),)
+    content = None if tag == STORED or not body else body  # then it is stored
+    return CallStatus(*identity, state, started, stopped, content, None, logs, worker, peak_memory, size)
 
 
 def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Callable[..., Any]:

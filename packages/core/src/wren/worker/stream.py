@@ -1,11 +1,11 @@
 """Frames on a pipe: the binary encoding of wire v1, and the pickling that both sides of a pipe share.
 
-Every frame begins with the same 44 bytes, `HEAD`:
+Every frame begins with the same 52 bytes, `HEAD`:
 
-    kind u8 · reserved u24 · tag u32 · number u32 · size u64 · extra u64 · started f64 · stopped f64
+    kind u8 · reserved u24 · tag u32 · number u32 · size u64 · extra u64 · started f64 · stopped f64 · peak u64
 
 then `size` bytes of body and `extra` bytes more.  Little-endian.  Times are of `time.monotonic`, which on Linux is one
-clock for all processes.
+clock for all processes; `peak` is the memory in bytes that the process had at most, 0 where nobody has looked.
 
     client -> worker    number        tag     body                                     extra
     CONTEXT             -             -       pickled `Context`                        -
@@ -32,15 +32,17 @@ from typing import Any, Final, NamedTuple
 
 from wren.wire import Buffer, Gather, Header, Span
 
-HEAD: Final = struct.Struct("<BxxxIIQQdd")
+HEAD: Final = struct.Struct("<BxxxIIQQddQ")
 CLAIM: Final = struct.Struct("<I")  # what a claim pipe carries: for each call the token of its batch
 
 CONTEXT, JOB, BATCH, READY, RESULT = range(1, 6)
 
+SIZE: Final = struct.Struct("<Q")
+
 # The tag of a RESULT: how its body is to be read.
 PLAIN = 0  # a small scalar: safe to unpickle at once, in any thread
 PICKLED = 1  # unpickled when the caller asks for it
-STORED = 2  # no body: too large for the frame and in the storage already
+STORED = 2  # too large for the frame and in the storage already: the body is the result's size, `SIZE`
 FAILED = 3  # a `wren.wire.Failure`
 NESTED = 4  # no pickle but an encoded `wren.wire.Returned`; no body: that is in the storage already
 
@@ -83,11 +85,12 @@ def frame(
     number: int = 0,
     started: float = 0.0,
     stopped: float = 0.0,
+    peak: int = 0,
 ) -> list[Buffer]:
     """The buffers of a frame, in order; small ones are joined."""
     size = len(body[0]) if len(body) == 1 else sum(map(len, body))  # the one of a short result is in a hurry
     more = sum(map(len, extra)) if extra else 0
-    head = HEAD.pack(kind, tag, number, size, more, started, stopped)
+    head = HEAD.pack(kind, tag, number, size, more, started, stopped, peak)
     if size + more <= 65536:
         return [b"".join((head, *body, *extra))]
     return [head, *body, *extra]
