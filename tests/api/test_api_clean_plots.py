@@ -1,5 +1,6 @@
 """docs/api.md, "clean, plots, progress" (the bar itself is tested with the core)."""
 
+import gc
 import os
 import re
 import subprocess
@@ -37,9 +38,9 @@ def jobs(folder: Path) -> set[str]:
     return {job for path in stored(folder) for job in re.findall(r"\b[AMR]\d{3}\b", str(path.relative_to(folder)))}
 
 
-def local(folder: Path, **given: Any) -> wren.FunctionExecutor:
+def local(folder: Path, config: dict[str, Any] | None = None, **given: Any) -> wren.FunctionExecutor:
     """An executor whose results lie in the storage, in a folder of the test's."""
-    return wren.local_executor({"localhost": {"path": str(folder)}}, workers=2, **given)
+    return wren.local_executor({"localhost": {"path": str(folder)}} | (config or {}), workers=2, **given)
 
 
 def pictures(folder: Path) -> dict[str, bool]:
@@ -75,7 +76,7 @@ def test_clean_starts_no_process(tmp_path: Path, eventually: Eventually, monkeyp
         eventually(lambda: not stored(tmp_path))
 
 
-@pytest.mark.api("Also `workers=N` (most calls in flight), `retries`, `persist`.")
+@pytest.mark.api("Also `workers=N` (most calls in flight), `retries`, `persist`, `data_cleaner`.")
 @pytest.mark.parametrize("start", ["call_async", "map", "map_reduce"])
 def test_what_persists_is_in_the_storage_also_after_it_was_read(start: str, tmp_path: Path) -> None:
     with local(tmp_path, persist=True) as executor:
@@ -138,15 +139,47 @@ def test_clean_leaves_what_runs(tmp_path: Path, eventually: Eventually) -> None:
 
 
 @pytest.mark.api("`data_cleaner=True` removes a job's temporary data after all of its results were read, never before.")
-@pytest.mark.xfail(raises=TypeError, reason="docs/api.md, Not built yet: `data_cleaner`")
 def test_with_a_data_cleaner_data_goes_when_all_was_read(tmp_path: Path, eventually: Eventually) -> None:
-    make: Any = local
-    with make(tmp_path, data_cleaner=True) as executor:
+    with local(tmp_path, data_cleaner=True) as executor:
         futures = executor.map_reduce(bytes, [1 << 20, 1 << 20], len)
         futures[-1].exception(20)
         assert stored(tmp_path)
         assert executor.get_result() == 2
         eventually(lambda: not stored(tmp_path))
+
+
+@pytest.mark.api("`data_cleaner=True` removes a job's temporary data after all of its results were read,")
+def test_a_data_cleaner_waits_for_the_last_result_that_is_read(tmp_path: Path, eventually: Eventually) -> None:
+    with local(tmp_path, config={"wren": {"data_cleaner": True}}) as executor:
+        *inputs, reduced = executor.map_reduce(bytes, [1, 2], len)
+        for future in inputs:
+            future.result(20)
+        assert reduced.exception(20) is None
+        executor.clean(executor.call_async(add_one, 1))  # the cleaner has done all that came before
+        assert jobs(tmp_path) == {"M000"}
+        assert reduced.result() == 2
+        eventually(lambda: not stored(tmp_path))
+
+
+@pytest.mark.api("with `data_cleaner=False` they stay until `clean()` or the program's end")
+def test_without_a_data_cleaner_data_stay(tmp_path: Path, eventually: Eventually) -> None:
+    with local(tmp_path, data_cleaner=False) as executor:
+        executor.map_reduce(bytes, [1, 2], len)
+        assert executor.get_result() == 2
+        gc.collect()
+        executor.clean(executor.call_async(add_one, 1))
+        eventually(lambda: jobs(tmp_path) == {"M000"})
+        executor.clean()
+        eventually(lambda: not stored(tmp_path))
+
+
+@pytest.mark.api("`persist` of `call_async`, `map` and `map_reduce` is the executor's where it is left out")
+def test_one_call_may_persist(tmp_path: Path, eventually: Eventually) -> None:
+    with local(tmp_path) as executor:
+        executor.map(add_one, [1, 2], persist=True)
+        executor.map_reduce(add_one, [1, 2], sum)
+        assert executor.get_result() == [2, 3, 5]
+        eventually(lambda: jobs(tmp_path) == {"M000"})
 
 
 # ---- plots

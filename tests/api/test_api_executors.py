@@ -144,7 +144,7 @@ def test_config_is_merged_key_by_key_over_the_file(tmp_path: Path, monkeypatch: 
     assert [folder.name for folder in (tmp_path / "store").iterdir()] == ["mine"]
 
 
-@pytest.mark.api("Also `workers=N` (most calls in flight), `retries`, `persist`.")
+@pytest.mark.api("Also `workers=N` (most calls in flight), `retries`, `persist`, `data_cleaner`.")
 @pytest.mark.parametrize("name", FACTORIES)
 def test_factories_have_wrens_own_arguments_too(name: str) -> None:
     found = inspect.signature(getattr(wren, name)).parameters
@@ -240,7 +240,7 @@ def test_memory_that_is_not_given_is_the_executors(limited: type[Bounded]) -> No
     assert [runtime.memory for runtime in limited.runtimes] == [128, 256]
 
 
-@pytest.mark.api("`timeout` left at its default is min(600, the backend's maximum);")
+@pytest.mark.api("`timeout` left at its default is min(600, the backend's maximum),")
 @pytest.mark.parametrize(("most", "timeout"), [(50.0, 50), (900.0, 600), (None, 600)])
 def test_a_timeout_that_is_left_out_is_as_long_as_the_backend_allows(
     limited: type[Bounded], monkeypatch: pytest.MonkeyPatch, most: float | None, timeout: int
@@ -250,6 +250,24 @@ def test_a_timeout_that_is_left_out_is_as_long_as_the_backend_allows(
         executor.call_async(add_one, 1)
         executor.get_result(throw_except=False)
     assert [invocation.timeout for invocation in limited.given] == [timeout]
+
+
+@pytest.mark.api("or what `timeout` in section `[wren]` says;")
+def test_a_timeout_that_is_left_out_is_what_the_configuration_says(
+    limited: type[Bounded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "limits", Limits(timeout=50.0))
+    with wren.function_executor({"wren": {"timeout": 7.5}}, backend="bounded") as executor:
+        executor.map(add_one, [1])
+        executor.call_async(add_one, 1, timeout=3)
+        executor.map_reduce(add_one, [1], sum, timeout=None)
+        executor.get_result(throw_except=False)
+    assert [invocation.timeout for invocation in limited.given] == [7.5, 3, None]
+    with (
+        wren.function_executor({"wren": {"timeout": 51}}, backend="bounded") as executor,
+        pytest.raises(BindingError, match="timeout is 51 s, and the backend allows 50 s at most"),
+    ):
+        executor.call_async(add_one, 1)
 
 
 @pytest.mark.api("and its calls have no timeout.")

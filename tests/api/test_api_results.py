@@ -425,7 +425,7 @@ def test_kill_stops_a_running_call_and_no_other(tmp_path: Path, eventually: Even
             executor.get_result()
 
 
-@pytest.mark.api("`.stats` (timestamps, durations, sizes, peak memory, attempts),")
+@pytest.mark.api("`.stats` (timestamps, durations,")
 def test_stats_have_times_and_durations(executor: wren.FunctionExecutor) -> None:
     before = time.time()
     future = executor.call_async(time.sleep, 0.02)
@@ -436,7 +436,7 @@ def test_stats_have_times_and_durations(executor: wren.FunctionExecutor) -> None
     assert 0.02 <= stats["seconds"] == stats["stopped"] - stats["started"]
 
 
-@pytest.mark.api("sizes, peak memory, attempts),")
+@pytest.mark.api("sizes, peak memory, attempts:")
 def test_stats_have_sizes_memory_and_attempts(executor: wren.FunctionExecutor) -> None:
     def allocate(data: bytes) -> bytes:
         return bytes(bytearray(64 << 20))[: len(data) * 2]

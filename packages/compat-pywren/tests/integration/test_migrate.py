@@ -21,6 +21,8 @@ pywren:
     workers: 3
     rabbitmq_monitor: True
     data_cleaner: True
+    runtime_timeout: 300
+    storage_prefix: jobs
     retries: 5
     retry_sleeps: [1, 2, 4]
 localhost:
@@ -50,15 +52,17 @@ def test_what_was_migrated_is_what_wren_reads(old_file: Path, home: Path) -> Non
     assert result.exit_code == 0
     assert result.stdout == f"{old_file} was migrated to {path}, which only you can read.\n"
     config = Config.load()
-    assert config.wren == WrenOptions(backend="localhost", storage="localhost", workers=3, monitor="rabbitmq")
+    assert config.wren == WrenOptions(
+        backend="localhost", storage="localhost", workers=3, monitor="rabbitmq", timeout=300, data_cleaner=True
+    )
     assert config.options("localhost", LocalhostOptions) == LocalhostOptions(workers=2, bucket="mine")
 
 
 def test_what_could_not_be_migrated_is_named_with_the_reason(old_file: Path) -> None:
-    cleaned = "what a job has stored is removed when nobody can ask for it any more"
+    chosen = "wren chooses its keys in the bucket itself"
     sent = "wren sends again by itself what was not delivered"
     assert invoke().stderr.splitlines() == [
-        f"Warning: not migrated from [pywren]: data_cleaner ({cleaned}).",
+        f"Warning: not migrated from [pywren]: storage_prefix ({chosen}).",
         f"Warning: not migrated from [pywren]: retries, retry_sleeps ({sent}).",
         "Warning: not migrated from [ibm_cos]: endpoint, secret_key (wren has no such option yet).",
     ]

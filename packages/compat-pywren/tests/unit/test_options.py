@@ -87,7 +87,7 @@ def test_the_workers_of_localhost_are_kept_apart_from_those_of_all() -> None:
 def test_sections_and_keys_that_are_not_in_the_table_are_left_by_name() -> None:
     # Given
     old: Sections = {
-        "pywren": {"runtime_timeout": 600, "colour": "red"},
+        "pywren": {"include_modules": ["mine"], "colour": "red"},
         "ibm_cos": {"endpoint": "https://x", "api_key": SECRET},
     }
     # When
@@ -95,7 +95,7 @@ def test_sections_and_keys_that_are_not_in_the_table_are_left_by_name() -> None:
     # Then
     assert result.sections == {}
     assert result.left == (
-        Left("pywren", "runtime_timeout", "give it to call_async, map and map_reduce, as timeout"),
+        Left("pywren", "include_modules", "give it to call_async, map and map_reduce"),
         Left("pywren", "colour", NO_OPTION),
         Left("ibm_cos", "endpoint", NO_OPTION),
         Left("ibm_cos", "api_key", NO_OPTION),

@@ -39,6 +39,8 @@ class WrenOptions:
     )
     sweep: float = 30.0  # seconds between two listings of the storage beside another monitor
     persist: bool = False  # results are stored, and stay
+    timeout: float | None = None  # seconds that a call may run where its caller says nothing; None: as documented
+    data_cleaner: bool | None = None  # True: what a job has stored goes when its results were read; False: it stays
     retention: float = 30.0  # days that a stored function is kept after it was last used
 
 

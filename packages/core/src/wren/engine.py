@@ -87,13 +87,17 @@ class Engine:
         memory: int | None = None,
         monitor: str | None = None,
         persist: bool | None = None,
+        data_cleaner: bool | None = None,
     ) -> None:
         if config.sections:
             config.check_sections(["wren", *(info.name for kind in plugins.KINDS for info in plugins.installed(kind))])
         options = config.wren
-        if monitor is not None or persist is not None:
-            persist = options.persist if persist is None else persist
-            options = replace(options, monitor=monitor or options.monitor, persist=persist)
+        options = replace(
+            options,
+            monitor=monitor or options.monitor,
+            persist=options.persist if persist is None else persist,
+            data_cleaner=options.data_cleaner if data_cleaner is None else data_cleaner,
+        )
         backend, storage = backend or options.backend or "localhost", storage or options.storage or "localhost"
         workers = options.workers if workers is None else workers
         if workers is not None and (type(workers) is not int or workers < 1):
@@ -111,11 +115,11 @@ class Engine:
         self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
         self._runtimes = {self._runtime.memory: self._runtime}  # by memory
         self._config, self._options = config, options
-        self._persist = options.persist or options.monitor is not None or Feature.DIRECT not in self.compute.features
+        self._reported = options.monitor is not None or Feature.DIRECT not in self.compute.features
         for key in ("heartbeat", "start_timeout", "sweep"):
             if not getattr(options, key) > 0:  # nor NaN
                 raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
-        self.leftovers = Leftovers(self.storage, persist=options.persist)
+        self.leftovers = Leftovers(self.storage, cleans=options.data_cleaner)
         self._packer = Packer(self.storage, self.compute.limits, options.retention)
         self._opening = threading.Lock()
         self._closing = False
@@ -243,7 +247,9 @@ class Engine:
         blob, chunks, arguments, inject, options = work
         sizes = argument_sizes(arguments)
         queues = Feature.QUEUE in self.compute.features
-        persist, in_storage = self._persist, gathered or reads_storage or self._persist
+        keeps = self._options.persist if options.persist is None else options.persist
+        persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
+        in_storage = gathered or reads_storage or persist
         if not queues:
             packed = self._packer.pack(self._uuid, job_id, blob, chunks, arguments)
             blob, arguments = packed.function, packed.arguments
@@ -268,8 +274,10 @@ class Engine:
         )
         table = CallTable(self.id, job_id, len(arguments), self, header, sizes)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
-        job.stores = gathered or persist or in_storage
+        job.stores, job.keeps = in_storage, keeps
         table.retried = job.current
+        if self._options.data_cleaner and outer is None:
+            table.on_read = partial(self.leftovers.read, [job_id])
         if outer is not None:
             job.follows, job.depth = True, outer.depth + 1
         return job
@@ -394,7 +402,7 @@ class Engine:
             )
         self._opening = threading.Lock()
         self._uuid = os.urandom(16).hex()  # of its own storage keys
-        self.leftovers = Leftovers(self.storage, persist=self._options.persist)  # others are the parent's to remove
+        self.leftovers = Leftovers(self.storage, cleans=self._options.data_cleaner)  # others are the parent's to remove
         self._connect()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
 from wren import binding, callbacks
 from wren.config import Config
-from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT
+from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT, left_out
 from wren.engine import Engine
 from wren.errors import BindingError, Unsupported
 from wren.futures import Future
@@ -41,6 +41,9 @@ class FunctionExecutor:
     `workers` is the most calls at once; `retries` how often a call that was lost may run again (0: a call runs at most
     once); `persist` keeps results in the storage; `log_level` is that of the logger `wren`.
 
+    What else a job has stored is removed once nobody can ask for it; with `data_cleaner` as soon as all of its results
+    were read, and with `data_cleaner=False` not before `clean()`.
+
     In a function that wren runs, an executor runs nothing by itself: what is returned of its futures the caller's own
     executor follows, whatever this one names; a result that is asked for is computed there and then.
 
@@ -62,10 +65,12 @@ class FunctionExecutor:
         workers: int | None = None,
         retries: int | None = None,
         persist: bool | None = None,
+        data_cleaner: bool | None = None,
     ) -> None:
         loaded = Config.load(config)
         loaded.set_log_level(log_level)
         self._retries = loaded.wren.retries if retries is None else retries
+        self._timeout = TIMEOUT if loaded.wren.timeout is None else loaded.wren.timeout
         self._times: list[Times] = []  # of every job, for plots
         if process.is_worker:
             from wren.deferred import DeferredEngine, InlineResults
@@ -83,6 +88,7 @@ class FunctionExecutor:
             memory=_given(runtime_memory),
             monitor="rabbitmq" if rabbitmq_monitor else None,
             persist=persist,
+            data_cleaner=data_cleaner,
         )
         if remote_invoker and Feature.REMOTE_INVOKE not in engine.compute.features:
             raise Unsupported(
@@ -109,13 +115,14 @@ class FunctionExecutor:
         *,
         retries: int | None = None,
         retry_on: RetryOn | None = None,
+        persist: bool | None = None,
     ) -> Future[T]:
         """Run one call and return its future.
 
         `data` becomes arguments as an element of `map` does.  `timeout`: seconds that it may run before it is killed.
         """
         self._check_modules(include_modules, exclude_modules)
-        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on)
+        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist)
         table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options, follows=True)
         table.single = True
         return self._keep(table)[0][0]
@@ -138,6 +145,7 @@ class FunctionExecutor:
         calls_per_activation: int = 1,
         retries: int | None = None,
         retry_on: RetryOn | None = None,
+        persist: bool | None = None,
     ) -> list[Future[T]]:
         """Run one call for each element and return their futures, in order.
 
@@ -151,7 +159,7 @@ class FunctionExecutor:
         self._check_modules(include_modules, exclude_modules)
         _check_chunks(chunk_size, chunk_n)
         bound = binding.bind(map_function, map_iterdata, extra_params)
-        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, calls_per_activation)
+        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist, calls_per_activation)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options, follows=True)
         return list(self._keep(table)[0])
 
@@ -183,6 +191,7 @@ class FunctionExecutor:
         calls_per_activation: int = 1,
         retries: int | None = None,
         retry_on: RetryOn | None = None,
+        persist: bool | None = None,
     ) -> list[Future[Any]]:
         """`map`, then one call of `reduce_function` with the list of results: the map's futures, then the reducer's.
 
@@ -196,8 +205,8 @@ class FunctionExecutor:
             map_function,
             bound,
             reduce_function,
-            self._options(extra_env, timeout, map_runtime_memory, retries, retry_on, calls_per_activation),
-            self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on),
+            self._options(extra_env, timeout, map_runtime_memory, retries, retry_on, persist, calls_per_activation),
+            self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on, persist),
             through_client=reducer_wait_local,
         )
         inputs, reduced = self._keep(mapping, reducing)
@@ -288,16 +297,18 @@ class FunctionExecutor:
         memory: int | None,
         retries: int | None,
         retry_on: RetryOn | None,
+        persist: bool | None,
         per_activation: int = 1,
     ) -> CallOptions:
         return CallOptions.of(
             extra_env,
-            timeout,
+            self._timeout if left_out(timeout, TIMEOUT) else timeout,
             self._retries if retries is None else retries,
             limits=self._engine.limits,
             retry_on=retry_on,
             memory=_given(memory),
             per_activation=per_activation,
+            persist=persist,
         )
 
     def _check_modules(self, include: Modules, exclude: Modules) -> None:

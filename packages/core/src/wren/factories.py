@@ -36,6 +36,7 @@ def ibm_cf_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor on IBM Cloud Functions."""
     return FunctionExecutor(
@@ -50,6 +51,7 @@ def ibm_cf_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 
@@ -65,6 +67,7 @@ def knative_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor on Knative."""
     return FunctionExecutor(
@@ -79,6 +82,7 @@ def knative_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 
@@ -94,6 +98,7 @@ def openwhisk_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor on OpenWhisk."""
     return FunctionExecutor(
@@ -108,6 +113,7 @@ def openwhisk_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 
@@ -124,6 +130,7 @@ def function_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor on the named backend, else on the configuration's, else on IBM Cloud Functions.
 
@@ -146,6 +153,7 @@ def function_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 
@@ -158,6 +166,7 @@ def local_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor that runs calls in local processes."""
     return FunctionExecutor(
@@ -169,6 +178,7 @@ def local_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 
@@ -182,6 +192,7 @@ def docker_executor(
     workers: int | None = None,
     retries: int | None = None,
     persist: bool | None = None,
+    data_cleaner: bool | None = None,
 ) -> FunctionExecutor:
     """An executor that runs calls in containers on this machine."""
     return FunctionExecutor(
@@ -194,6 +205,7 @@ def docker_executor(
         workers=workers,
         retries=retries,
         persist=persist,
+        data_cleaner=data_cleaner,
     )
 
 

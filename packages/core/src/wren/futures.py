@@ -80,7 +80,10 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         """
         self._wait(timeout)
         self.table.collected[self.call] = 1
-        value: T = self.table.result(self.call)
+        try:
+            value: T = self.table.result(self.call)
+        finally:
+            self.table.was_read()
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -37,6 +37,7 @@ class CallOptions:
     retry_on: tuple[type[BaseException], ...] = RETRIED
     memory: int | None = None  # MiB; None: the executor's
     per_activation: int = 1  # calls that share one
+    persist: bool | None = None  # results are stored, and stay; None: as the executor says
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class CallOptions:
         retry_on: RetryOn | None = None,
         memory: int | None = None,
         per_activation: int = 1,
+        persist: bool | None = None,
     ) -> "CallOptions":
         """Checked options; values of `extra_env` become str, None stays and unsets."""
         return cls(
@@ -58,6 +60,7 @@ class CallOptions:
             _checked_errors(retry_on),
             None if memory is None else _checked_memory(memory, limits.memory),
             _whole("calls_per_activation", per_activation, 1, "how many calls share an activation"),
+            persist,
         )
 
 
@@ -140,6 +143,7 @@ class Job:
     inputs: "Job | None" = None  # of a reducer: its map, whose stored results must stay until it has settled
     launched: bool = False
     stores: bool = False  # something of it is in the storage
+    keeps: bool = False  # and stays there: the caller wants it to persist
     then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
     current: dict[int, int] = field(default_factory=dict)  # the attempt that counts, by call, where it is not the first
     invocations: list[Invocation] = field(default_factory=list)  # all that a backend with a queue of its own was given

@@ -50,6 +50,9 @@ def prepare_reduction(
         engine.leftovers.discard(mapping)
         raise
     mapping.table.reduced_by, reducing.table.single = reducing.header.job, True
+    if reducing.table.on_read is not None:  # what the map has stored is the reducer's to read
+        reducing.table.on_read = partial(engine.leftovers.read, [mapping.header.job, reducing.header.job])
+        mapping.table.on_read = None
     reducing.inputs = mapping
     reduction = _Reduction(engine, mapping, reducing, inputs, through_client)
     # Results that go through this process are loaded here, by the user's code, which may take its time or use wren.

@@ -103,8 +103,12 @@ class Results:
 
     def _mark(self, futures: Iterable[Future[Any]]) -> None:
         """The caller has read these."""
+        tables = set()
         for future in futures:
             future.table.collected[future.call] = 1
+            tables.add(future.table)
+        for table in tables:
+            table.was_read()
         self._prune()
 
     def _prune(self) -> None:

@@ -54,6 +54,7 @@ class CallKeywords(TypedDict, total=False):
     exclude_modules: Modules
     retries: int | None
     retry_on: RetryOn | None
+    persist: bool | None
 
 
 class _Mapping(TypedDict, total=False):
@@ -67,6 +68,7 @@ class _Mapping(TypedDict, total=False):
     calls_per_activation: int
     retries: int | None
     retry_on: RetryOn | None
+    persist: bool | None
 
 
 class _Extra(TypedDict, total=False):
@@ -229,6 +231,7 @@ class CallAsync(Protocol):
         *,
         retries: int | None = ...,
         retry_on: RetryOn | None = ...,
+        persist: bool | None = ...,
     ) -> Future[T]: ...
 
 
@@ -324,6 +327,7 @@ class Map(Protocol):
         calls_per_activation: int = ...,
         retries: int | None = ...,
         retry_on: RetryOn | None = ...,
+        persist: bool | None = ...,
     ) -> list[Future[T]]: ...
     @overload
     def __call__(
@@ -455,6 +459,7 @@ class MapReduce(Protocol):
         calls_per_activation: int = ...,
         retries: int | None = ...,
         retry_on: RetryOn | None = ...,
+        persist: bool | None = ...,
     ) -> list[Future[Any]]: ...
     @overload
     def __call__(

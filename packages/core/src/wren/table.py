@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from wren import callbacks
-from wren.errors import StorageUnavailable
+from wren.errors import NoSuchKey, StorageUnavailable
 from wren.loading import RAW, load
 from wren.spi import Outcomes, Pickled, Stored
 from wren.watches import Callback, Waiter, Watch, call_back, drain
@@ -94,8 +94,8 @@ class CallTable:
 
     __slots__ = (
         "__weakref__", "_header", "_owner", "_result_sizes", "_waiters", "_watches", "argument_sizes", "collected",
-        "executor_id", "failures", "job_id", "listed", "loaded", "logs", "peaks", "raised", "reduced_by", "retried",
-        "single", "started", "states", "stopped", "submitted", "unfinished", "values",
+        "executor_id", "failures", "job_id", "listed", "loaded", "logs", "on_read", "peaks", "raised", "reduced_by",
+        "retried", "single", "started", "states", "stopped", "submitted", "unfinished", "values",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,7 @@ class CallTable:
         self._header = header  # of a job whose results may lie in the storage
         self.single = False  # the job's result is one value, not a list
         self.reduced_by: str | None = None  # the reducer's job, when it has one
+        self.on_read: Callable[[], None] | None = None  # called once, when all results were read
         self.raised: Callable[[BaseException], BaseException] | None = None  # what a failure is for who asks
         self.submitted = time.time()
         self.unfinished = count
@@ -351,6 +352,13 @@ class CallTable:
                 value = None  # the traceback refers to this frame: no cycle
         return value
 
+    def was_read(self) -> None:
+        """Somebody has read results; if it was the last of them, say so."""
+        if self.on_read is None or 0 in self.collected or any(type(value) is Stored for value in self.values):
+            return
+        action, self.on_read = self.on_read, None
+        action()
+
     def take(self, call: int) -> Any:
         """As `result`, for a call whose result nobody else asks for: the table does not keep it."""
         value = self.result(call)
@@ -366,7 +374,10 @@ class CallTable:
         stored = self.listed.get(call)
         if stored is None or self.states[call] <= RUNNING or self._header is None:
             return
-        status = self._owner.read_status(self._header, call, stored)
+        try:
+            status = self._owner.read_status(self._header, call, stored)
+        except NoSuchKey:
+            return  # it was cleaned away, and nobody knows any more
         with _lock:
             self.listed.pop(call, None)
             self._describe(call, Details.of(status))
