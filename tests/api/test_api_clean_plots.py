@@ -87,7 +87,9 @@ def test_what_persists_is_in_the_storage_also_after_it_was_read(start: str, tmp_
         else:
             executor.map_reduce(add_one, [1, 2], sum)
         executor.get_result()
-    assert len(stored(tmp_path)) == {"call_async": 1, "map": 2, "map_reduce": 3}[start]
+    files = stored(tmp_path)
+    for kind in ("result", "status"):
+        assert sum(f"{kind}@" in path.parts for path in files) == {"call_async": 1, "map": 2, "map_reduce": 3}[start]
 
 
 @pytest.mark.api("`clean(local_execution=False)` runs it as a function.")

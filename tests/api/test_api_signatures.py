@@ -71,7 +71,7 @@ def test_units_are_said_where_a_value_is_refused(executor: wren.FunctionExecutor
         executor.map(add_one, [1], chunk_size=1000)
 
 
-@pytest.mark.api("`call_async`, `map` and `map_reduce` also take `retries`, `retry_on` and `persist`, by default the executor's;")
+@pytest.mark.api("`call_async`, `map` and `map_reduce` also take `retries`, `retry_on` and `persist`,")
 @pytest.mark.parametrize("name", ["call_async", "map", "map_reduce"])
 def test_retries_are_the_calls_else_the_executors(name: str, tmp_path: Path) -> None:
     def die_at_first(path: str) -> str:

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,11 +32,13 @@ from wren.job import CallOptions, Job, Work, make_header, pickle_blob
 from wren.leftovers import Leftovers
 from wren.nested import Follower
 from wren.reducers import prepare_reduction
+from wren.references import Client, Reference, shown
 from wren.serialize import argument_sizes, pickle_arguments
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import Packer, load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
+from wren.verdicts import complete
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
 from wren.worker.injected import STORAGES
@@ -278,9 +281,27 @@ class Engine:
         table.retried = job.current
         if self._options.data_cleaner and outer is None:
             table.on_read = partial(self.leftovers.read, [job_id])
+        if keeps:
+            table.reference = partial(self._reference, header, table.submitted, len(table), options.retries)
         if outer is not None:
             job.follows, job.depth = True, outer.depth + 1
         return job
+
+    def _reference(self, header: Header, submitted: float, calls: int, retries: int) -> Reference:
+        """What another process needs to read a job's results."""
+        return Reference(
+            self.id,
+            header.job,
+            calls,
+            retries,
+            submitted,
+            header.executor,
+            header.mac_key,
+            header.bucket,
+            self.storage.name,
+            shown(self.storage.options),
+            Client.this() if Feature.DIRECT in self.compute.features else None,
+        )
 
     def _runtime_of(self, options: CallOptions) -> Runtime:
         memory = self._runtime.memory if options.memory is None else options.memory
@@ -351,6 +372,8 @@ class Engine:
             return
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
+        if job.keeps:
+            callbacks.clean(partial(complete, self.storage, job))
         if job.stores:
             self.leftovers.add(job)
         if self._closing and not self._tracker.unfinished():
@@ -361,13 +384,20 @@ class Engine:
 
     def clean(self, wanted: Collection[str] | None = None) -> None:
         """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
+        self._catch_up()
         self.leftovers.clean(wanted)
+
+    def _catch_up(self) -> None:
+        """Wait for the moment between a job's last result and `finished`, in the thread that has settled it."""
+        while any(not job.table.unfinished for job in self._tracker.unfinished()):
+            time.sleep(0.001)
 
     def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
         """Remove what jobs that are over have stored by a call, which is waited for.
 
         Unsupported where workers cannot open the storage.
         """
+        self._catch_up()
         prefixes = self.leftovers.take(wanted)
         if prefixes:
             bound = Bound([(self.storage.worker(), self.storage.bucket, prefixes)], None)

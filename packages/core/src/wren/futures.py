@@ -4,9 +4,10 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from wren.errors import WaitTimeout
+from wren.serialize import pickling
 from wren.table import CANCELLED, FAILED, OK, PENDING, RUNNING, CallTable
 from wren.watches import Waiter
 
@@ -131,8 +132,18 @@ class Future(concurrent.futures.Future[T], Generic[T]):
 
         return asyncio.wrap_future(self).__await__()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} cannot be pickled: pass what it returned, future.result()")
+    def __reduce__(self) -> tuple[Any, ...]:
+        from wren.attached import attach, settled
+
+        table, call = self.table, self.call
+        if pickling.for_a_call:
+            raise TypeError(f"{self!r} is no argument of a call: pass what it returned, future.result()")
+        if table.reference is not None:
+            return attach, (table.reference(), call)
+        if not self.done():
+            raise TypeError(f"{self!r} cannot be pickled before it is done: ask for its call with persist=True")
+        state, value = table.outcome(call)
+        return settled, (self.executor_id, self.job_id, int(self.call_id), state, value, table.details(call))
 
     def __repr__(self) -> str:
         state = ("pending", "running", "cancelled", "done", "failed")[self.table.states[self.call]]

@@ -125,12 +125,15 @@ class DeferredTable(CallTable):
                 args, kwargs = self._gather(self.inputs)
             else:
                 args, kwargs = pickle.loads(b"".join(self.arguments.pickled(call)))  # noqa: S301 - likewise
-            kwargs = fill_in(self.inject, call, kwargs)
             function = self._function = self._function or pickle.loads(self.code)  # noqa: S301 - likewise
         except _InputFailed as error:
             return FAILED, run.failure(error.error)
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
             return FAILED, run.failure(error, kind="arguments", message="the call cannot be loaded by the worker")
+        try:
+            kwargs = fill_in(self.inject, call, kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever opening a storage raises
+            return FAILED, run.failure(error)
         with _environment(self.options.env):
             return run.run(function, args, kwargs)
 
@@ -192,7 +195,7 @@ class DeferredFuture(Future[Any]):
     __slots__ = ()
     table: DeferredTable
 
-    def __reduce__(self) -> tuple[Any, tuple[Any]]:  # type: ignore[override]  # others cannot be pickled
+    def __reduce__(self) -> tuple[Any, tuple[Any]]:
         if here.seen is None:
             raise TypeError(
                 f"{self!r} cannot be pickled: return it, alone or in what is returned, or pass what it gives, "

@@ -7,8 +7,9 @@ and so a batch of them is pickled as one when it is sent, which costs a sixth.
 
 import contextlib
 import pickle
+import threading
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -38,10 +39,21 @@ __all__ = [
     "load_failure",
     "pickle_arguments",
     "pickle_function",
+    "pickling",
 ]
 
 UNEXPLAINED: Final = Failure("lost", "WorkerLost", "the worker gave no reason", "")  # of a failed status without one
 
+
+class _Pickling(threading.local):
+    """What the current thread pickles."""
+
+    for_a_call: bool = False
+
+
+pickling: Final = _Pickling()
+
+LARGE: Final = 1024  # bytes or characters of a scalar whose size is no matter of an average
 _SAMPLE = 64  # arguments whose sizes are looked at for the mean
 
 
@@ -60,6 +72,11 @@ class PlainArguments:
 
     def pickled(self, call: int) -> list[bytes]:
         return [pickle.dumps((self._args[call], self._kwargs[call] if self._kwargs else {}), 5)]
+
+    def any_large(self) -> bool:
+        """Whether one of them is not small."""
+        values = chain(chain.from_iterable(self._args), *(kwargs.values() for kwargs in self._kwargs or ()))
+        return any(type(value) in (str, bytes) and len(value) > LARGE for value in values)
 
     def stored(self, call: int) -> None:
         return None
@@ -136,8 +153,8 @@ class StoredArguments:
 
 
 def argument_sizes(arguments: Arguments) -> "array[int]":
-    """Bytes of each call's pickled arguments; of scalars, which are not pickled one by one, the mean; of reducers 0."""
-    if isinstance(arguments, PickledArguments):
+    """Bytes of each call's pickled arguments; of small scalars, which are not pickled one by one, the mean."""
+    if isinstance(arguments, PickledArguments) or (isinstance(arguments, PlainArguments) and arguments.any_large()):
         return array("Q", (sum(map(len, arguments.pickled(call))) for call in range(len(arguments))))
     return array("Q", [arguments.mean_size]) * len(arguments)
 
@@ -151,7 +168,8 @@ def _pick(items: list[Any], calls: Sequence[int]) -> list[Any]:
 def pickle_function(function: Callable[..., Any]) -> list[bytes]:
     """The function's pickle in chunks; SerializationError names what in it cannot be pickled."""
     try:
-        return cloudpickle_chunks(function)
+        with _for_a_call():
+            return cloudpickle_chunks(function)
     except Exception as error:  # a __reduce__ may raise anything
         raise SerializationError(f"the function {describe_function(function)} cannot be pickled: {error}") from error
 
@@ -161,12 +179,23 @@ def pickle_arguments(bound: Bound) -> PlainArguments | PickledArguments:
     if _all_scalars(bound):
         return PlainArguments(bound.args, bound.kwargs)
     keywords = bound.kwargs or [{}] * len(bound.args)
-    return PickledArguments(
-        [
-            _pickle_call(index, args, kwargs)
-            for index, (args, kwargs) in enumerate(zip(bound.args, keywords, strict=True))
-        ]
-    )
+    with _for_a_call():
+        return PickledArguments(
+            [
+                _pickle_call(index, args, kwargs)
+                for index, (args, kwargs) in enumerate(zip(bound.args, keywords, strict=True))
+            ]
+        )
+
+
+@contextlib.contextmanager
+def _for_a_call() -> Iterator[None]:
+    """Futures that are pickled here are refused: a call that waits for another may wait for ever."""
+    before, pickling.for_a_call = pickling.for_a_call, True
+    try:
+        yield
+    finally:
+        pickling.for_a_call = before
 
 
 def _all_scalars(bound: Bound) -> bool:

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from wren import callbacks
 from wren.errors import NoSuchKey, StorageUnavailable
 from wren.loading import RAW, load
+from wren.references import Reference
 from wren.spi import Outcomes, Pickled, Stored
 from wren.watches import Callback, Waiter, Watch, call_back, drain
 from wren.wire import CallStatus, Failure, Header
@@ -95,7 +96,7 @@ class CallTable:
     __slots__ = (
         "__weakref__", "_header", "_owner", "_result_sizes", "_waiters", "_watches", "argument_sizes", "collected",
         "executor_id", "failures", "job_id", "listed", "loaded", "logs", "on_read", "peaks", "raised", "reduced_by",
-        "retried", "single", "started", "states", "stopped", "submitted", "unfinished", "values",
+        "reference", "retried", "single", "started", "states", "stopped", "submitted", "unfinished", "values",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +113,7 @@ class CallTable:
         self.single = False  # the job's result is one value, not a list
         self.reduced_by: str | None = None  # the reducer's job, when it has one
         self.on_read: Callable[[], None] | None = None  # called once, when all results were read
+        self.reference: Callable[[], Reference] | None = None  # of a job that persists, for other processes
         self.raised: Callable[[BaseException], BaseException] | None = None  # what a failure is for who asks
         self.submitted = time.time()
         self.unfinished = count
@@ -221,6 +223,11 @@ class CallTable:
         if details.peak_memory:
             self.peaks[call] = details.peak_memory
 
+    def details(self, call: int) -> Details:
+        """What is known of a settled call besides its result."""
+        self.read_details(call)
+        return Details(self.started[call], self.stopped[call], self.logs.get(call, ""), self.peaks.get(call, 0))
+
     def run(self, call: int) -> None:
         """The call is running: too late to cancel it."""
         with _lock:
@@ -246,10 +253,10 @@ class CallTable:
         """Cancel a call that has not started, or end it where the backend can; True if it will have no result."""
         return self.cancel(call) or bool(self.states[call] <= RUNNING and self._owner.kill(self, [call]))
 
-    def settle(self, call: int, state: int, value: Any) -> bool:
+    def settle(self, call: int, state: int, value: Any, details: Details = _NOTHING_KNOWN) -> bool:
         """Settle a call by hand, as the standard library lets tests do; False if it was settled before."""
         with self._calling_back(call):
-            done = self._finish(call, state, value, _NOTHING_KNOWN)
+            done = self._finish(call, state, value, details)
             if done:
                 self.loaded[call] = 1
         return done

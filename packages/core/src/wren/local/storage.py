@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 import pluggy
@@ -24,14 +25,15 @@ class LocalStorage(Storage[LocalhostOptions]):
     features: ClassVar[Feature] = Feature.WORKER
 
     def __init__(self, options: LocalhostOptions) -> None:
-        super().__init__(options)
+        # Fixed here: the working directory may change, and another process may be told of it.
+        super().__init__(replace(options, path=os.path.abspath(options.path)) if options.path else options)
         self._opened: Files | None = None
 
     @property
     def _files(self) -> Files:
         if self._opened is None:  # not before something is stored
-            path = self.options.path
-            self._opened = Files(os.path.abspath(path) if path else _private_directory())
+            self.options = replace(self.options, path=self.options.path or _private_directory())
+            self._opened = Files(str(self.options.path))
         return self._opened
 
     @property

@@ -58,7 +58,9 @@ def fill_in(names: Sequence[str], call: int, given: Mapping[str, Any]) -> dict[s
 
 def _storage() -> Any:
     if process.storage is None:
-        raise LookupError(
+        from wren.errors import CallError
+
+        raise CallError(
             "a call that runs within another gets a storage only where that one has a parameter for it, too: "
             "give it one, or return the future"
         )

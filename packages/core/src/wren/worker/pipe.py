@@ -30,7 +30,18 @@ from wren.worker.lifeline import guard
 from wren.worker.memory import OwnMemory
 from wren.worker.nested import process
 from wren.worker.output import Output
-from wren.worker.run import Arguments, Result, WorkerStorage, failure, load_arguments, opener, run, run_call
+from wren.worker.run import (
+    Arguments,
+    Result,
+    WorkerStorage,
+    call_status,
+    failure,
+    load_arguments,
+    opener,
+    run,
+    run_call,
+    store_status,
+)
 from wren.worker.stream import FAILED
 
 PAGE: Final = struct.Struct("<d")
@@ -41,6 +52,13 @@ Calls = Iterator[
     tuple[int, Callable[..., Result], tuple[Any, ...]]
 ]  # those to come: the id, what runs it, and with what
 Loader = Callable[[], Arguments]  # gives args and kwargs when the call's turn has come
+
+
+class Times(NamedTuple):
+    """When a call ran (`time.monotonic`)."""
+
+    started: float
+    stopped: float
 
 
 class _Job(NamedTuple):
@@ -61,6 +79,7 @@ class PipeShell:
         self._memory = OwnMemory()
         self._functions: dict[str, Callable[..., Any] | list[bytes]] = {}  # a list: the failure to load it
         self._jobs: dict[int, _Job] = {}
+        self._persist: Callable[..., Result] | None = None  # stores the statuses of the calls to come
 
     def serve(self) -> None:
         """Run calls until the client is gone."""
@@ -78,15 +97,18 @@ class PipeShell:
     def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
         started = time.monotonic()
         PAGE.pack_into(self._page, 0, started)
-        tag, chunks = work(*arguments)
+        result = work(*arguments)
         stopped = time.monotonic()
         if os.getpid() != self._pid:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
+        logs = self._output.take()
+        peak = self._memory.peak() if stopped - started >= WEIGHED else 0
+        if self._persist is not None:
+            result = self._persist(call, result, Times(started, stopped), b"".join(logs), peak)
         # Before the client can know the result: it may not take this for the next call's time.
         PAGE.pack_into(self._page, 0, 0.0)
-        logs = self._output.take()
         self._isolation.restore()
-        peak = self._memory.peak() if stopped - started >= WEIGHED else 0
+        tag, chunks = result
         frame = stream.frame(
             stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped, peak=peak
         )
@@ -127,6 +149,7 @@ class PipeShell:
     def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> Calls:
         header = job.header
         function = self._functions[header.function.id]
+        self._persist = partial(self._store_status, job, batch.attempt) if header.persist else None
         simple = not (header.env or header.inject or header.gathered or header.persist)
         if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             process.storage = None
@@ -146,6 +169,19 @@ class PipeShell:
             return FAILED, function
         self._isolation.apply(header.env)
         return run_call(header, call, attempt, function, load, job.storage)
+
+    def _store_status(
+        self, job: _Job, attempt: int, call: int, result: Result, times: Times, logs: bytes, peak: int
+    ) -> Result:
+        """Store the status of a call that has ended: its result, or why it has none for that."""
+        epoch, text, worker = time.time() - time.monotonic(), logs.decode("utf-8", "replace"), f"process {self._pid}"
+        started, stopped = times.started + epoch, times.stopped + epoch
+        status = call_status(job.header, call, attempt, result, started, stopped, text, worker, peak)
+        try:
+            store_status(job.storage(), job.header, status)
+        except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
+            return FAILED, failure(error, kind="storage", message="the status cannot be stored")
+        return result
 
 
 def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[bytes]:

@@ -270,7 +270,7 @@ def store(
     persistently(lambda: storage.put(header.bucket, key, sealed))
 
 
-def store_status(storage: WorkerStorage, header: Header, status: CallStatus) -> None:
+def store_status(storage: Writer, header: Header, status: CallStatus) -> None:
     """Put a call's status where the storage monitor lists it; after its result, which is not in it."""
     sealed = wire.seal_status(header.mac_key, replace(status, result=None))
     key = wire.status_key(header.executor, header.job, status.call, status.attempt, status.state)

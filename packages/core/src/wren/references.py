@@ -1,0 +1,77 @@
+"""What another process needs to read the results of a job that persists: a `Reference`, which can be pickled.
+
+It says where the results are, and has the job's key, which opens nothing else.  Of the storage's options it has all but
+the secrets (fields with `repr=False`), which the reading process has in its own configuration.
+"""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Client", "Reference", "shown"]
+
+
+class Client(NamedTuple):
+    """A process, for others to know whether it is still there."""
+
+    host: str
+    boot: str
+    namespace: str  # in which its number is its number
+    pid: int
+    started: str
+
+    @classmethod
+    def this(cls) -> "Client":
+        """The current process."""
+        return cls(socket.gethostname(), *_machine(), os.getpid(), _started(os.getpid()))
+
+    def gone(self) -> bool:
+        """Whether it certainly is; of another machine nobody here knows."""
+        boot, namespace = _machine()
+        if boot != self.boot:
+            return self.host == socket.gethostname()  # which was started again
+        return namespace == self.namespace and _started(self.pid) != self.started
+
+
+def _machine() -> tuple[str, str]:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        return "", ""
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the system's own unit; empty if there is none (https://man7.org: proc_pid_stat)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    state, *rest = text.rpartition(")")[2].split()  # the name before it may be anything
+    return "" if state in "ZX" else rest[18]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What another process needs to read a job's results."""
+
+    executor_id: str
+    job_id: str
+    calls: int
+    retries: int
+    submitted: float
+    executor: str  # of the storage keys
+    mac_key: bytes = field(repr=False)
+    bucket: str
+    storage: str  # the plugin's name
+    options: Mapping[str, Any]
+    client: Client | None  # with which running calls end; None: they outlive it
+
+
+def shown(options: Any) -> dict[str, Any]:
+    """A plugin's options without its secrets."""
+    return {each.name: getattr(options, each.name) for each in dataclasses.fields(options) if each.repr}
