@@ -229,6 +229,24 @@ def test_a_lost_map_fails_its_reducer_and_a_lost_reducer_itself(
 # ---- timeouts
 
 
+class SlowToLoad:
+    """A function whose unpickling takes longer than anybody waits."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return time.sleep, (1000,)
+
+    def __call__(self, x: int) -> int:
+        return x
+
+
+@pytest.mark.api("Loading the function, where the call is its first in a worker, has the same limit.")
+def test_a_function_that_is_loaded_for_ever_is_over_its_timeout_too(executor: wren.FunctionExecutor) -> None:
+    future = executor.call_async(SlowToLoad(), 1, timeout=0.5)
+    with pytest.raises(CallTimeout):
+        future.result(20)
+    executor.get_result(throw_except=False)
+
+
 @pytest.mark.api("`timeout` (seconds a call may run) kills the call: `CallTimeout`, a `TimeoutError`.")
 @pytest.mark.parametrize("start", ["call_async", "map"])
 def test_a_call_over_its_timeout_is_killed(executor: wren.FunctionExecutor, start: str, tmp_path: Path) -> None:

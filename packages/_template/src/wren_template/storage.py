@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,9 +26,8 @@ class TemplateStorage(Storage[TemplateOptions]):
     features: ClassVar[Feature] = Feature.WORKER
 
     def __init__(self, options: TemplateOptions) -> None:
-        super().__init__(options)
-        self._path = str(Path(options.path).absolute())
-        self._objects = Objects(self._path)
+        super().__init__(replace(options, path=str(Path(options.path).absolute())))
+        self._objects = Objects(self.options.path)
 
     @property
     def bucket(self) -> str:
@@ -63,7 +63,7 @@ class TemplateStorage(Storage[TemplateOptions]):
             self._objects.delete(bucket, keys)
 
     def worker(self) -> Handle:
-        return Handle("wren_template.objects:Objects", {"path": self._path})
+        return Handle("wren_template.objects:Objects", {"path": self.options.path})
 
 
 def _errors(bucket: str, key: str) -> AbstractContextManager[None]:

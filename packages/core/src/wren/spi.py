@@ -383,7 +383,8 @@ class Storage(ABC, Generic[Options]):
     """Objects by bucket and key: primitives only, on which core builds what users see.
 
     Thread-safe.  Raises `wren.errors.StorageError` and `NoSuchKey`, each `from` the SDK's own.  A reader sees an object
-    wholly or not at all.
+    wholly or not at all.  Secret options are fields with `repr=False`; what the others say holds in other processes of
+    the same machine, whatever their working directory: they travel in pickled futures.
     """
 
     name: ClassVar[str]
