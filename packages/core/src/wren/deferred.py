@@ -20,10 +20,10 @@ from wren.errors import CallError
 from wren.futures import Future
 from wren.inline import DeferredFuture, DeferredTable, lock
 from wren.job import CallOptions
-from wren.results import ALL_COMPLETED, ALWAYS, Futures, Results
+from wren.results import ALWAYS, ANY_COMPLETED, Futures, Results
 from wren.returned import Recorder
 from wren.spi import Limits
-from wren.table import PENDING, CallTable
+from wren.table import CANCELLED, FAILED, PENDING, CallTable
 from wren.worker.nested import process
 
 __all__ = ["DeferredEngine", "InlineResults"]
@@ -130,17 +130,21 @@ class InlineResults(Results):
         self, fs: Futures, throw_except: bool, return_when: str, timeout: float | None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
         futures = self._unread(inputs=True) if fs is None else _listed(fs)
-        if return_when == ALL_COMPLETED:
-            _run(futures, timeout)
-        elif return_when == ALWAYS or not any(map(_is_done, futures)):  # ALWAYS: who asks again and again gets on
-            _run([future for future in futures if not _is_done(future)][:1], timeout)
+        # ALWAYS: who asks again and again gets on
+        if return_when == ALWAYS or (return_when == ANY_COMPLETED and not any(map(_is_done, futures))):
+            self._wait_all([future for future in futures if _is_waiting(future)][:1], timeout)
         return super().wait(futures, throw_except, return_when, timeout)
 
-    def get(self, fs: Futures, throw_except: bool, timeout: float | None) -> Any:
-        if fs is not None and not isinstance(fs, Future):
-            fs = _listed(fs)
-        _run(self._unread() if fs is None else _listed(fs), timeout, until_failure=throw_except)
-        return super().get(fs, throw_except, timeout)
+    def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
+        """Run those that are deferred, one after the other, and begin none when the time is over."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for future in futures:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            future.table.wait(future.call, left)
+            if until_failure and future.table.states[future.call] in (FAILED, CANCELLED):
+                return
 
 
 def _listed(fs: Any) -> list[Any]:
@@ -151,13 +155,5 @@ def _is_done(future: object) -> bool:
     return isinstance(future, Future) and future.done()
 
 
-def _run(futures: Iterable[object], timeout: float | None, *, until_failure: bool = False) -> None:
-    """Run those that are deferred, and begin none when the time is over."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    for future in futures:
-        if deadline is not None and time.monotonic() >= deadline:
-            return
-        if isinstance(future, DeferredFuture):
-            future.table.wait(future.call, None)
-            if until_failure and future.table.failures:
-                return
+def _is_waiting(future: object) -> bool:
+    return isinstance(future, DeferredFuture) and not future.done()

@@ -354,6 +354,12 @@ class Engine:
 
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         """End those of the calls that run, where the backend can: which ones.  They settle as `CallCancelled`."""
+        killed: list[int] = []
+        callbacks.do(lambda: killed.extend(self.end_calls(table, calls)), lambda: table.held(calls))
+        return killed
+
+    def end_calls(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
+        """The same, in a thread of wren's own."""
         job = self._tracker.find(table.job_id)
         return [] if job is None else [*self._follower.kill(job, calls), *self._invoker.kill(job, calls)]
 

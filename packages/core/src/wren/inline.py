@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
@@ -47,6 +48,20 @@ class _Here(threading.local):
 here: Final = _Here()
 
 
+_tables: "Final[weakref.WeakSet[DeferredTable]]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Of the threads only one is in the child: what the others ran there is nobody's yet."""
+    for table in list(_tables):
+        table.forked()
+    lock.release()
+
+
+# Nobody holds it for long, and in the child nobody else does.
+os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=_after_fork)
+
+
 class DeferredTable(CallTable):
     """A job whose calls run in this process when somebody asks for their results, or nowhere."""
 
@@ -72,6 +87,13 @@ class DeferredTable(CallTable):
         self.inputs, self.parameter = inputs, parameter  # of a reducer: its map, and which of its parameters gets that
         self._function: Callable[..., Any] | None = None
         self._runners: dict[int, int] = {}  # which thread runs a call
+        _tables.add(self)
+
+    def forked(self) -> None:
+        """In a forked child."""
+        for call, runner in self._runners.items():
+            if runner != threading.get_ident():
+                self.wait_again(call)
 
     # ---- who asks for a result has it computed
 

@@ -59,6 +59,7 @@ class Followed:
     jobs: Sequence[Job] = ()
     left: int = 0  # jobs that must be over before it is
     wanted: bool = True  # False: somebody has cancelled it
+    killed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)  # of the last three
 
 
@@ -79,23 +80,28 @@ class Follower:
         A call of which something was taken back is cancelled, when the rest is over.
         """
         for outer in _followed(job, calls):
-            with outer.lock:
-                outer.wanted, jobs = False, outer.jobs
-            for inner in jobs:
-                self._engine.take_back(inner.table, range(len(inner.table)))
-            if not jobs or _is_lost(outer):
+            self._stop(outer)
+            if not outer.jobs or _is_lost(outer):
                 job.table.cancelled(outer.call)
 
     def kill(self, job: Job, calls: Iterable[int]) -> list[int]:
         """End what these calls have described, as far as the backend can, and the calls: which ones."""
         killed = []
         for outer in _followed(job, calls):
-            self.cancel(job, [outer.call])
-            for inner in outer.jobs:
-                self._engine.kill(inner.table, range(len(inner.table)))
+            self._stop(outer, kill=True)
             self._fail(outer, CallCancelled(f"{_name(outer)} was killed, and what it had returned futures of"))
             killed.append(outer.call)
         return killed
+
+    def _stop(self, outer: Followed, *, kill: bool = False) -> None:
+        """Take back what has not started, and with `kill` end what runs; what is not launched yet will be stopped."""
+        with outer.lock:
+            outer.wanted, outer.killed = False, kill or outer.killed
+            jobs = outer.jobs
+        for inner in jobs:
+            self._engine.take_back(inner.table, range(len(inner.table)))
+            if kill:
+                self._engine.end_calls(inner.table, range(len(inner.table)))
 
     # ---- the beginning
 
@@ -107,20 +113,23 @@ class Follower:
             return
         jobs = [job for group in groups for job in group]
         with outer.lock:
-            outer.jobs, outer.left = jobs, len(groups)
+            outer.jobs, outer.left = jobs, len(jobs)
             wanted = outer.wanted
         if not wanted:
             for job in jobs:
                 self._engine.leftovers.discard(job)
             return
         for group in groups:
-            group[-1].then = partial(self._threads.put, partial(self._over, outer))
+            for job in group:
+                job.then = partial(_both, job.then, partial(self._threads.put, partial(self._over, outer)))
             try:
                 self._engine.launch(*group)
             except BaseException as error:  # noqa: BLE001 - likewise
                 self._fail(outer, error)
         if not outer.wanted:  # before all of them could be taken back
-            self.cancel(outer.job, [outer.call])
+            self._stop(outer, kill=outer.killed)
+            if _is_lost(outer):
+                outer.job.table.cancelled(outer.call)
 
     def _prepare(self, outer: Followed, returned: Buffer | None) -> list[tuple[Job, ...]]:
         """The jobs that a call has described, those together that must be launched together, the last to end last."""
@@ -235,6 +244,12 @@ class Follower:
     def _fail(self, outer: Followed, error: BaseException) -> None:
         outer.job.table.fail(outer.call, error, outer.details)
         outer.job.nested.pop(outer.call, None)
+
+
+def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> None:
+    if first is not None:
+        first()
+    second()
 
 
 def _followed(job: Job, calls: Iterable[int]) -> list[Followed]:

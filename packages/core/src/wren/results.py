@@ -54,7 +54,7 @@ class Results:
         if return_when == ANY_COMPLETED:
             waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
-            waiting(_tables(futures), lambda left: wait_all(futures, left), timeout)
+            self._wait_all(futures, timeout)
         done = [future for future in futures if future.done()]
         if throw_except:
             for future in done:
@@ -75,7 +75,7 @@ class Results:
 
     def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=throw_except), timeout)
+        self._wait_all(futures, timeout, until_failure=throw_except)
         results = []
         for future in futures:
             if not future.done() and not wait_all([future], _left(deadline)):
@@ -90,6 +90,10 @@ class Results:
                 results.append(None)
         self._mark(futures)
         return results
+
+    def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
+        """Until all are done, or with `until_failure` one has failed, or the time is over."""
+        waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=until_failure), timeout)
 
     def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer reads."""

@@ -83,6 +83,7 @@ def _describe(futures: Sequence[DeferredFuture], value: bytes) -> Returned | Non
         if any(table.states[call] != PENDING for table, call in jobs.places):
             return None
         for table, call in jobs.places:
+            table.collected[call] = 1  # an executor that outlives the call must not bring it to the next one
             table.fail(
                 call, CallError(f"call {call} of job {table.job_id} was returned: whoever got it has its result")
             )

@@ -5,6 +5,7 @@ Every shell uses this; it knows nothing of pipes or HTTP.
 
 import hashlib
 import importlib
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -101,7 +102,11 @@ def run_call(
         kwargs = fill_in(header.inject, call, kwargs) if header.inject else kwargs
     except Exception as error:  # noqa: BLE001 - whatever opening a storage raises
         return FAILED, failure(error, kind="storage", message="the storage cannot be opened")
-    return _keep(header, call, attempt, run(function, args, kwargs), storage)
+    pid = os.getpid()
+    result = run(function, args, kwargs)
+    if os.getpid() != pid:  # the function forked, and this is the child: the result is the parent's to store
+        return result
+    return _keep(header, call, attempt, result, storage)
 
 
 def _keep(header: Header, call: int, attempt: int, result: Result, storage: Callable[[], WorkerStorage]) -> Result:
