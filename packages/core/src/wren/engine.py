@@ -28,20 +28,18 @@ from wren.examiner import Examiner
 from wren.flights import Flights, Rules
 from wren.futures import Future, futures_of, wait_all
 from wren.invoker import Invoker
-from wren.job import CallOptions, Job, Work, make_header, pickle_blob
+from wren.job import CallOptions, Job
 from wren.leftovers import Leftovers
+from wren.maker import Maker
 from wren.nested import Follower
 from wren.reducers import prepare_reduction
-from wren.references import Client, Reference, shown
-from wren.serialize import argument_sizes, pickle_arguments
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
-from wren.stored import Packer, load_stored, read_status
+from wren.stored import load_stored, read_status
 from wren.table import CallTable
 from wren.tracker import Tracker
 from wren.verdicts import complete
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
-from wren.worker.injected import STORAGES
 from wren.worker.run import remove
 
 __all__ = ["Engine"]
@@ -111,19 +109,14 @@ class Engine:
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
         self.id = f"{_session}-{next(_executors)}"
-        self._uuid = os.urandom(16).hex()
         self._numbers = itertools.count()
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
         self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
-        self._runtimes = {self._runtime.memory: self._runtime}  # by memory
         self._config, self._options = config, options
-        self._reported = options.monitor is not None or Feature.DIRECT not in self.compute.features
         for key in ("heartbeat", "start_timeout", "sweep"):
             if not getattr(options, key) > 0:  # nor NaN
                 raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
-        self.leftovers = Leftovers(self.storage, cleans=options.data_cleaner)
-        self._packer = Packer(self.storage, self.compute.limits, options.retention)
         self._opening = threading.Lock()
         self._closing = False
         self._connect()
@@ -134,9 +127,11 @@ class Engine:
 
     def _connect(self) -> None:
         """Make the parts that jobs go through: at first, and again in a forked child."""
-        options, heartbeat = self._options, Feature.HEARTBEAT in self.compute.features
-        self._heartbeat = options.heartbeat if heartbeat else None
-        flights = Flights(Rules(options.start_timeout, self._heartbeat, options.heartbeat))
+        options = self._options
+        self.leftovers = Leftovers(self.storage, cleans=options.data_cleaner)
+        self.maker = Maker(self, self.id, self.compute, self.storage, options, self._runtime, self.leftovers)
+        beats = options.heartbeat if Feature.HEARTBEAT in self.compute.features else None
+        flights = Flights(Rules(options.start_timeout, beats, options.heartbeat))
         self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
         self._invoker = Invoker(self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
         self._follower = Follower(self)
@@ -195,7 +190,7 @@ class Engine:
 
         `follows`: futures that the function returns are followed.
         """
-        job = self.prepare(job_id, self._work(function, bound, options))
+        job = self.maker.make(job_id, self.maker.work(function, bound, options))
         job.follows = follows
         self.launch(job)
         return job.table
@@ -215,8 +210,8 @@ class Engine:
         mapping, reducing = prepare_reduction(
             self,
             self.number(),
-            self._work(map_function, bound, options),
-            self._work(reduce_function, Bound([], None, inject), reduce_options),
+            self.maker.work(map_function, bound, options),
+            self.maker.work(reduce_function, Bound([], None, inject), reduce_options),
             parameter,
             through_client=through_client,
         )
@@ -227,85 +222,6 @@ class Engine:
     def futures(self, table: CallTable) -> list[Future[Any]]:
         """The future of each call, to be asked for once."""
         return futures_of(table)
-
-    def _work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
-        """Everything pickled."""
-        blob, code = pickle_blob(function, hashed=Feature.QUEUE not in self.compute.features)
-        return Work(blob, code, pickle_arguments(bound), bound.inject, options)
-
-    def prepare(
-        self,
-        job_id: str,
-        work: Work,
-        *,
-        gathered: bool = False,
-        reads_storage: bool = False,
-        outer: Job | None = None,
-    ) -> Job:
-        """A job of which nothing runs yet.
-
-        `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `outer`: a
-        call of that job has returned futures of this one.
-        """
-        blob, chunks, arguments, inject, options = work
-        sizes = argument_sizes(arguments)
-        queues = Feature.QUEUE in self.compute.features
-        keeps = self._options.persist if options.persist is None else options.persist
-        persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
-        in_storage = gathered or reads_storage or persist
-        if not queues:
-            packed = self._packer.pack(self._uuid, job_id, blob, chunks, arguments)
-            blob, arguments = packed.function, packed.arguments
-            in_storage = in_storage or packed.in_storage
-        reachable = (  # large results go there, and functions may ask for it
-            in_storage
-            or not set(inject).isdisjoint(STORAGES)
-            or (not queues and Feature.WORKER in self.storage.features)
-        )
-        header = make_header(
-            self._uuid,
-            job_id,
-            blob,
-            options,
-            inject=inject,
-            storage=self.storage.worker() if reachable else None,
-            bucket=self.storage.bucket if reachable else "",
-            persist=persist,
-            gathered=gathered,
-            inline=self._packer.result_inline(gathered or persist) if in_storage or not queues else None,
-            heartbeat=self._heartbeat,
-        )
-        table = CallTable(self.id, job_id, len(arguments), self, header, sizes)
-        job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
-        job.stores, job.keeps = in_storage, keeps
-        table.retried = job.current
-        if self._options.data_cleaner and outer is None:
-            table.on_read = partial(self.leftovers.read, [job_id])
-        if keeps:
-            table.reference = partial(self._reference, header, table.submitted, len(table), options.retries)
-        if outer is not None:
-            job.follows, job.depth = True, outer.depth + 1
-        return job
-
-    def _reference(self, header: Header, submitted: float, calls: int, retries: int) -> Reference:
-        """What another process needs to read a job's results."""
-        return Reference(
-            self.id,
-            header.job,
-            calls,
-            retries,
-            submitted,
-            header.executor,
-            header.mac_key,
-            header.bucket,
-            self.storage.name,
-            shown(self.storage.options),
-            Client.this() if Feature.DIRECT in self.compute.features else None,
-        )
-
-    def _runtime_of(self, options: CallOptions) -> Runtime:
-        memory = self._runtime.memory if options.memory is None else options.memory
-        return self._runtimes.setdefault(memory, replace(self._runtime, memory=memory))
 
     def launch(self, job: Job, *expected: Job) -> None:
         """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before."""
@@ -437,9 +353,7 @@ class Engine:
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
         self._opening = threading.Lock()
-        self._uuid = os.urandom(16).hex()  # of its own storage keys
-        self.leftovers = Leftovers(self.storage, cleans=self._options.data_cleaner)  # others are the parent's to remove
-        self._connect()
+        self._connect()  # with storage keys of its own, and what the parent has stored is not its to remove
 
     def close(self) -> None:
         """Let go of what the plugins hold, once what runs has ended.  Idempotent."""

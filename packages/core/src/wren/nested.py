@@ -156,7 +156,7 @@ class Follower:
                     prepared[nested.inputs], prepared[index] = both
                     groups.append(both)
                 elif index not in maps:
-                    prepared[index] = engine.prepare(f"M{engine.number()}", works[index], outer=job)
+                    prepared[index] = engine.maker.make(f"M{engine.number()}", works[index], outer=job)
                     groups.append((prepared[index],))
         except BaseException:  # none of them will be launched, whatever it is
             for each in prepared.values():

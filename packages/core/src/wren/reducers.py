@@ -39,13 +39,13 @@ def prepare_reduction(
     """
     through_client = through_client or Feature.WORKER not in engine.storage.features
     stored = not through_client
-    mapping = engine.prepare(f"M{number}", mapping_work, gathered=stored, outer=outer)
+    mapping = engine.maker.make(f"M{number}", mapping_work, gathered=stored, outer=outer)
     header = mapping.header
     calls = len(mapping.table)
     inputs = Gather(header.executor, header.job, header.mac_key, header.bucket, 0, calls, mapping.attempts, parameter)
     try:
         gathering = reducing_work._replace(arguments=GatheredArguments([inputs]))
-        reducing = engine.prepare(f"R{number}", gathering, reads_storage=stored, outer=outer)
+        reducing = engine.maker.make(f"R{number}", gathering, reads_storage=stored, outer=outer)
     except BaseException:  # neither will be launched, whatever it is
         engine.leftovers.discard(mapping)
         raise
