@@ -9,8 +9,9 @@ that wait for overlapping sets would deadlock; the conditions are made when firs
 future's condition may take `_lock`, never the other way round.
 
 `_lock` is a lock and not a `threading.Condition`, whose methods are Python code: a KeyboardInterrupt inside of one
-would leave it locked for ever.  It is reentrant, for signal handlers and finalizers may come to use a future anywhere.  It is one room, if a large one, for all of it shares
-that lock.
+would leave it locked for ever.  It is reentrant, for signal handlers and finalizers may come to use a future anywhere.
+
+It is one room, if a large one, for all of it shares that lock.
 """
 
 import concurrent.futures
