@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Final, NoReturn
 
 from wren import callbacks, plugins
@@ -77,17 +77,17 @@ class AttachedTable(CallTable):
         with self._source.lock:
             if self._watched or not self.unfinished:
                 return
-            self._watched = True
             try:
                 self._source.take_in(self)
             except Exception as error:  # noqa: BLE001 - of a plugin, too: who asks for a result is told
                 self._source.give_up(self, error)
-        if self.unfinished:
-            callbacks.apart(partial(_watch, weakref.ref(self), self._source), "wren-attached")
+            if self.unfinished:
+                callbacks.apart(partial(_watch, weakref.ref(self), self._source), "wren-attached")
+            self._watched = True  # not before: what an interrupt has ended must be begun again
 
     def forked(self) -> None:
         """In a forked child: whoever asks there begins anew."""
-        self._source.lock, self._watched = Lock(), False
+        self._source.lock, self._watched = RLock(), False
 
     def wait(self, call: int, timeout: float | None, *, until_failure: bool = False) -> bool:
         self.look()
@@ -122,7 +122,7 @@ class _Source:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self.lock = Lock()
+        self.lock = RLock()  # reentrant, for signal handlers
         self._opened: Storage[Any] | None = None
         self._failed_since: float | None = None
         self._tried_again: set[Listed] = set()  # failures that need not be the last word, as they were seen

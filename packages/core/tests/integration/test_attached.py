@@ -229,6 +229,19 @@ def test_cleaned_away_is_an_error(tmp_path: Path, eventually: Eventually) -> Non
             other.result(0.2)
 
 
+def test_an_interrupt_of_the_first_look_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with local(tmp_path / "objects") as executor:
+        other = elsewhere(executor.call_async(call, "a"))
+
+        def interrupted(*_: object) -> Any:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(attached, "list_statuses", interrupted)
+            other.done()
+        assert other.result(20) == ["a"]
+
+
 # ---- without `persist`
 
 
