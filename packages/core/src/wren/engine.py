@@ -119,6 +119,7 @@ class Engine:
                 raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
         self._opening = threading.Lock()
         self._closing = False
+        self._ending: set[str] = set()  # jobs that `finished` is about
         self._connect()
         callbacks.start()
         if Feature.QUEUE not in self.compute.features:
@@ -289,9 +290,15 @@ class Engine:
 
     def finished(self, job_id: str) -> None:
         """Every call of a job has settled: what waited for it may go on."""
-        job = self._tracker.forget(job_id)
-        if job is None:
-            return
+        self._ending.add(job_id)
+        try:
+            job = self._tracker.forget(job_id)
+            if job is not None:
+                self._end_of(job)
+        finally:
+            self._ending.discard(job_id)
+
+    def _end_of(self, job: Job) -> None:
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.keeps:
@@ -310,8 +317,8 @@ class Engine:
         self.leftovers.clean(wanted)
 
     def _catch_up(self) -> None:
-        """Wait for the moment between a job's last result and `finished`, in the thread that has settled it."""
-        while any(not job.table.unfinished for job in self._tracker.unfinished()):
+        """Wait for the moment between a job's last result and the end of `finished`, in the thread that settles it."""
+        while self._ending or any(not job.table.unfinished for job in self._tracker.unfinished()):
             time.sleep(0.001)
 
     def clean_remotely(self, wanted: Collection[str] | None = None) -> None:
@@ -333,6 +340,7 @@ class Engine:
         """Until every call has settled."""
         for job in self._tracker.unfinished():
             wait_all(futures_of(job.table), None)
+        self._catch_up()
 
     def drop(self) -> None:
         """Cancel every call that has not started."""
@@ -352,7 +360,7 @@ class Engine:
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
-        self._opening = threading.Lock()
+        self._opening, self._ending = threading.Lock(), set()
         self._connect()  # with storage keys of its own, and what the parent has stored is not its to remove
 
     def close(self) -> None:
