@@ -534,6 +534,12 @@ def test_a_lost_call_is_retried_and_a_failed_one_is_not(executor: wren.FunctionE
     executor.get_result(throw_except=False)
 
 
+@pytest.mark.parametrize("wrong", [5, "ValueError", [ValueError()], (int,)])
+def test_what_is_no_exception_cannot_be_retried(executor: wren.FunctionExecutor, wrong: Any) -> None:
+    with pytest.raises(BindingError, match=r"retry_on has .*: give classes of exceptions"):
+        executor.map(add_one, [1], retries=1, retry_on=wrong)
+
+
 @pytest.mark.api("name your own exceptions to retry those.")
 @pytest.mark.parametrize("retry_on", [ValueError, (ValueError, WorkerLost), [LookupError, ValueError]])
 def test_exceptions_that_are_named_are_retried(executor: wren.FunctionExecutor, tmp_path: Path, retry_on: Any) -> None:

@@ -102,7 +102,7 @@ def _checked_memory(memory: int, bounds: tuple[int, int] | None) -> int:
 def _checked_errors(retry_on: RetryOn | None) -> tuple[type[BaseException], ...]:
     if retry_on is None:
         return RETRIED
-    kinds = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
+    kinds = (retry_on,) if isinstance(retry_on, type) or not isinstance(retry_on, Iterable) else tuple(retry_on)
     others: list[object] = [kind for kind in kinds if not _is_exception(kind)]
     if others:
         raise BindingError(f"retry_on has {others[0]!r}: give classes of exceptions")
