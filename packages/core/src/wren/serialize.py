@@ -1,8 +1,8 @@
 """Turns functions and arguments into bytes, and what a worker says of a failure into an exception; on the client.
 
 Everything is pickled before anything is invoked, so that what cannot be pickled is an error at the call and a caller's
-later changes to its data are not seen by half of the calls.  Scalars are the exception: they neither fail nor change,
-and so a batch of them is pickled as one when it is sent, which costs a sixth.
+later changes to its data are not seen by half of the calls.  Small scalars are the exception: they neither fail nor
+change, and so a batch of them is pickled as one when it is sent, which costs a sixth.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from wren.errors import (
 )
 from wren.spi import Arguments
 from wren.wire import Buffer, Failure, Gather, Span
-from wren.worker.stream import SCALARS, cloudpickle_chunks, pickle_chunks
+from wren.worker.stream import PLAIN_LIMIT, SCALARS, cloudpickle_chunks, pickle_chunks
 
 __all__ = [
     "UNEXPLAINED",
@@ -53,12 +53,11 @@ class _Pickling(threading.local):
 
 pickling: Final = _Pickling()
 
-LARGE: Final = 1024  # bytes or characters of a scalar whose size is no matter of an average
 _SAMPLE = 64  # arguments whose sizes are looked at for the mean
 
 
 class PlainArguments:
-    """Arguments that are scalars throughout; see `wren.spi.Arguments`."""
+    """Arguments that are small scalars throughout; see `wren.spi.Arguments`."""
 
     __slots__ = ("_args", "_kwargs", "mean_size")
 
@@ -72,11 +71,6 @@ class PlainArguments:
 
     def pickled(self, call: int) -> list[bytes]:
         return [pickle.dumps((self._args[call], self._kwargs[call] if self._kwargs else {}), 5)]
-
-    def any_large(self) -> bool:
-        """Whether one of them is not small."""
-        values = chain(chain.from_iterable(self._args), *(kwargs.values() for kwargs in self._kwargs or ()))
-        return any(type(value) in (str, bytes) and len(value) > LARGE for value in values)
 
     def stored(self, call: int) -> None:
         return None
@@ -154,7 +148,7 @@ class StoredArguments:
 
 def argument_sizes(arguments: Arguments) -> "array[int]":
     """Bytes of each call's pickled arguments; of small scalars, which are not pickled one by one, the mean."""
-    if isinstance(arguments, PickledArguments) or (isinstance(arguments, PlainArguments) and arguments.any_large()):
+    if isinstance(arguments, PickledArguments):
         return array("Q", (sum(map(len, arguments.pickled(call))) for call in range(len(arguments))))
     return array("Q", [arguments.mean_size]) * len(arguments)
 
@@ -199,10 +193,15 @@ def _for_a_call() -> Iterator[None]:
 
 
 def _all_scalars(bound: Bound) -> bool:
-    if not set(map(type, chain.from_iterable(bound.args))) <= SCALARS:
+    """Whether all are small scalars: of a large one a pickle of its own is cheaper, as it has no copy."""
+    kinds = set(map(type, chain.from_iterable(bound.args)))
+    kinds.update(map(type, chain.from_iterable(kwargs.values() for kwargs in bound.kwargs or ())))
+    if not kinds <= SCALARS:
         return False
-    values = chain.from_iterable(kwargs.values() for kwargs in bound.kwargs or ())
-    return set(map(type, values)) <= SCALARS
+    if kinds.isdisjoint((str, bytes)):
+        return True
+    values = chain(chain.from_iterable(bound.args), *(kwargs.values() for kwargs in bound.kwargs or ()))
+    return not any(type(value) in (str, bytes) and len(value) > PLAIN_LIMIT for value in values)
 
 
 def _pickle_call(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:

@@ -15,6 +15,7 @@ from wren.serialize import (
     GatheredArguments,
     PickledArguments,
     PlainArguments,
+    argument_sizes,
     load_failure,
     pickle_arguments,
     pickle_function,
@@ -66,6 +67,19 @@ def test_scalars_travel_in_one_pickle_for_a_whole_batch() -> None:
     assert arguments.plain([7, 0]) == ([(b"bytes",), (1,)], None)
     # And each of them can be had alone, too
     assert arrived(arguments) == [((scalar,), {}) for scalar in SCALARS]
+
+
+def test_a_large_scalar_is_pickled_without_a_copy() -> None:
+    data = bytes(1 << 20)
+    arguments = pickle_arguments(Bound([(data,), (1,)], [{}, {"x": "y" * 5_000}]))
+    assert isinstance(arguments, PickledArguments)
+    assert any(chunk is data for chunk in arguments.pickled(0))
+    assert list(argument_sizes(arguments)) == [sum(map(len, arguments.pickled(call))) for call in range(2)]
+
+
+def test_sizes_of_small_scalars_are_their_mean() -> None:
+    arguments = pickle_arguments(Bound([(1,), ("four",)], None))
+    assert list(argument_sizes(arguments)) == [arguments.mean_size] * 2
 
 
 def test_scalars_by_keyword_travel_in_one_pickle() -> None:
