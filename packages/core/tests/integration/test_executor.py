@@ -242,6 +242,23 @@ def test_calls_see_the_callers_directory_environment_and_path(
     executor.get_result()
 
 
+def test_calls_see_the_environment_as_it_is_now(
+    executor: wren.FunctionExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(name: str) -> str | None:
+        return os.environ.get(name)
+
+    seen = []
+    for value in ("a", "b", "a", os.fsdecode(b"\xff\xfe")):
+        monkeypatch.setenv("WREN_TEST_SEEN", value)
+        seen.append(executor.call_async(look, "WREN_TEST_SEEN").result(20))
+    monkeypatch.delenv("WREN_TEST_SEEN")
+    seen.append(executor.call_async(look, "WREN_TEST_SEEN").result(20))
+    monkeypatch.setattr(os, "environ", {**os.environ, "WREN_TEST_SEEN": "another mapping"})
+    seen.append(executor.call_async(look, "WREN_TEST_SEEN").result(20))
+    assert seen == ["a", "b", "a", os.fsdecode(b"\xff\xfe"), None, "another mapping"]
+
+
 def test_extra_env_is_for_the_call_alone(executor: wren.FunctionExecutor) -> None:
     def look() -> tuple[str | None, str | None]:
         return os.environ.get("NUMBER"), os.environ.get("HOME")

@@ -17,6 +17,7 @@ from wren.worker.stream import Context
 hookimpl = pluggy.HookimplMarker("wren")
 
 _KEY: Final = os.urandom(16)  # deployments end with this process
+_seen: tuple[dict[bytes, bytes], dict[str, str]] = {}, {}  # the environment, as it is and decoded
 _pools: dict[tuple[int, int | None], Pool] = {}  # by size and memory: executors that ask for the same share workers
 
 
@@ -86,7 +87,19 @@ def _context(deployment: Deployment) -> Context:
     except FileNotFoundError:
         cwd = ""
     path = tuple(each for each in sys.path if isinstance(each, str))  # type: ignore[redundant-expr]  # users put others in
-    return Context(path, cwd, {**os.environ, **deployment.state.secrets})
+    return Context(path, cwd, _environment() | deployment.state.secrets)
+
+
+def _environment() -> dict[str, str]:
+    """The environment, decoded anew only when it has changed: that takes longer than handing a call over."""
+    global _seen  # noqa: PLW0603 - the one environment of the process
+    raw: Mapping[bytes, bytes] | None = getattr(os.environ, "_data", None)  # what os.environ decodes one by one
+    if raw is None:  # the program has put something else in its place
+        return dict(os.environ)
+    encoded = dict(raw)
+    if _seen[0] != encoded:
+        _seen = encoded, {os.fsdecode(name): os.fsdecode(value) for name, value in encoded.items()}
+    return _seen[1]
 
 
 @hookimpl
