@@ -33,6 +33,7 @@ ROOT = Path(__file__).parent
 CORE = ROOT / "packages" / "core"
 PACKAGES = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 COVERAGE = ROOT / ".nox" / ".coverage"
+CHECKED = ("noxfile.py", "bench", "src", "tests")  # whose types are checked, in the root and in each package
 
 # Pre-releases and virtual environments are left out; Debian's python3 without python3-venv has no ensurepip.
 USABLE = "import ensurepip, sys, venv; sys.exit(sys.prefix != sys.base_prefix or sys.version_info[3] != 'final')"
@@ -130,6 +131,14 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 @timed
+def bench(session: nox.Session) -> None:
+    """Time wren beside its peers, on a machine that does nothing else; an hour, so not by default."""
+    install(session, "bench", packages=[CORE])
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+@timed
 def template(session: nox.Session) -> None:
     """Do what docs/write-a-backend.md tells an author: copy the template away, rename it, install it, run the kit."""
     install(session, "build")
@@ -184,7 +193,7 @@ def types(session: nox.Session) -> None:
     install(session, "test", "types", packages=PACKAGES.values())
     sources = [package / "src" for package in PACKAGES.values()]
     for folder in (ROOT, *PACKAGES.values()):
-        targets = [str(path) for path in (folder / "noxfile.py", folder / "src", folder / "tests") if path.exists()]
+        targets = [str(path) for path in (folder / name for name in CHECKED) if path.exists()]
         bases = os.pathsep.join(map(str, [*sources, folder / "tests"]))
         session.run("mypy", *targets, env={"MYPYPATH": bases})
 

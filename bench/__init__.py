@@ -1,0 +1,1 @@
+"""Measures wren beside its peers.  Figures are reported, and no test depends on them."""
