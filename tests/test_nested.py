@@ -303,6 +303,17 @@ def test_retries_of_an_executor_inside_are_its_calls(executor: wren.FunctionExec
     assert executor.call_async(function, str(tmp_path)).result(PATIENCE) == "done"
 
 
+def test_calls_that_are_given_no_timeout_have_the_outer_executors(config: Mapping[str, Any]) -> None:
+    def function(x: int) -> Any:
+        return wren.local_executor().call_async(time.sleep, 1000)
+
+    # Given to the caller's executor alone, and not by a file that workers may read, too
+    with wren.FunctionExecutor({**config, "wren": {**config["wren"], "timeout": 2.0}}) as executor:
+        with pytest.raises(CallTimeout, match="its timeout of 2 s"):
+            executor.call_async(function, 1).result(PATIENCE)
+        executor.get_result(throw_except=False)
+
+
 def test_a_timeout_that_is_given_inside_holds(executor: wren.FunctionExecutor) -> None:
     def function(x: int) -> Any:
         return wren.local_executor().call_async(time.sleep, PATIENCE, timeout=0.2)

@@ -23,6 +23,7 @@ from typing import Any, Final
 from wren import callbacks, plugins
 from wren.binding import Bound, reducer_parameter
 from wren.config import Config
+from wren.defaults import TIMEOUT
 from wren.errors import CallLost, ConfigError
 from wren.examiner import Examiner
 from wren.flights import Flights, Rules
@@ -114,6 +115,7 @@ class Engine:
             options = replace(options, runtime=None, runtime_memory=None)
         self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
         self._config, self._options = config, options
+        self.timeout = TIMEOUT if options.timeout is None else options.timeout  # of calls that are given none
         for key in ("heartbeat", "start_timeout", "sweep", "timeout"):
             seconds: float | None = getattr(options, key)
             if seconds is not None and not seconds > 0:  # nor NaN

@@ -171,7 +171,7 @@ class Follower:
         code = bytes(nested.code)
         options = CallOptions.of(
             nested.env,
-            TIMEOUT if nested.timeout == TIMEOUT else nested.timeout,
+            self._engine.timeout if nested.timeout == TIMEOUT else nested.timeout,
             nested.retries,
             limits=self._engine.compute.limits,
             retry_on=pickle.loads(nested.retry_on) if nested.retry_on else None,  # noqa: S301 - as authentic as a result
