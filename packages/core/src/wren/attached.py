@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock, RLock
 from typing import Any, Final, NoReturn
@@ -234,11 +234,16 @@ def _watch(watched: "weakref.ref[AttachedTable]", source: _Source) -> None:
 class SettledFuture(Future[Any]):
     """A future that was done when it was pickled: it has brought its result along."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("_number", "_stats")
 
-    def __init__(self, table: CallTable, number: int) -> None:
+    def __init__(self, table: CallTable, number: int, stats: Mapping[str, float]) -> None:
         super().__init__(table, 0)
-        self._number = number
+        self._number, self._stats = number, stats
+
+    @property
+    def stats(self) -> Mapping[str, float]:
+        """As they were: its table knows nothing of the submission."""
+        return dict(self._stats)
 
     @property
     def call_id(self) -> str:
@@ -261,8 +266,16 @@ class _Nobody:
     def finished(self, job: str) -> None: ...
 
 
-def settled(executor_id: str, job_id: str, number: int, state: int, value: Any, details: Details) -> SettledFuture:
+def settled(
+    executor_id: str,
+    job_id: str,
+    number: int,
+    state: int,
+    value: Any,
+    details: Details,
+    stats: Mapping[str, float],
+) -> SettledFuture:
     """A future that is done."""
     table = CallTable(executor_id, job_id, 1, _Nobody())
     table.settle(0, state, value, details)
-    return SettledFuture(table, number)
+    return SettledFuture(table, number, stats)

@@ -143,7 +143,8 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         if not self.done():
             raise TypeError(f"{self!r} cannot be pickled before it is done: ask for its call with persist=True")
         state, value = table.outcome(call)
-        return settled, (self.executor_id, self.job_id, int(self.call_id), state, value, table.details(call))
+        number, details = int(self.call_id), table.details(call)
+        return settled, (self.executor_id, self.job_id, number, state, value, details, dict(self.stats))
 
     def __repr__(self) -> str:
         state = ("pending", "running", "cancelled", "done", "failed")[self.table.states[self.call]]
