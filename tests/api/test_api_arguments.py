@@ -233,6 +233,29 @@ def test_an_async_function_is_an_error(executor: wren.FunctionExecutor) -> None:
     assert executor.get_result() == []
 
 
+@pytest.mark.api("objects, classes, and builtins without a signature (then positional) all work [they: fail].")
+def test_functions_of_the_program_with_a_cache_work(run_python: Callable[[str], str]) -> None:
+    """pickle knows them by name only, and no worker has the program's `__main__`."""
+    program = """
+import functools
+import wren
+@functools.lru_cache(maxsize=7)
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+class Adder:
+    @functools.cache
+    def add(self, x):
+        return 1 + x
+if __name__ == "__main__":
+    with wren.local_executor(workers=1) as executor:
+        parameters = executor.call_async(lambda: fibonacci.cache_parameters(), ())
+        partial = functools.cache(functools.partial(max, 4))
+        functions = [fibonacci, Adder().add, functools.cache(lambda x: -x), partial]
+        print([executor.call_async(function, 30).result() for function in functions], parameters.result())
+"""
+    assert run_python(program) == "[832040, 31, -30, 30] {'maxsize': 7, 'typed': False}\n"
+
+
 @pytest.mark.api("Binding uses `inspect.signature`: defaults, `*args`, `**kwargs`, keyword-only,", "[they: fail].")
 @pytest.mark.parametrize(
     ("function", "element", "returned"),

@@ -25,8 +25,9 @@ import io
 import os
 import pickle
 import struct
-from collections.abc import Mapping, Sequence
-from functools import cache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
@@ -121,6 +122,7 @@ def skip(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
 
 
 _NO_FILE: Final = "<dynamic-code>"
+_CachedType: Final = type(lru_cache(len))
 
 
 class _Chunks(list[bytes]):
@@ -166,10 +168,33 @@ def _pickler() -> type[pickle.Pickler]:
         named = (code.co_filename if value == _NO_FILE else value for value in values)
         return (make, tuple(named), *rest)
 
+    def keep_cache(cached: Any) -> str | tuple[Any, ...]:
+        # cloudpickle leaves a function with `functools.lru_cache` to pickle, which knows it by name only.
+        if _can_be_imported(cached) and cached.__module__ not in cloudpickle.list_registry_pickle_by_value():
+            name: str = cached.__qualname__
+            return name
+        return _with_cache, (cached.__wrapped__, cached.cache_parameters()), vars(cached)
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
-        dispatch_table = {**reducers, CodeType: keep_file}  # noqa: RUF012 - as the base class has it
+        dispatch_table = {  # noqa: RUF012 - as the base class has it
+            **reducers,
+            CodeType: keep_file,
+            _CachedType: keep_cache,
+        }
 
     return Pickler
+
+
+def _can_be_imported(function: Any) -> bool:
+    """Whether a worker finds the function by its name, too."""
+    found = None if function.__module__ == "__main__" else sys.modules.get(function.__module__)
+    for part in getattr(function, "__qualname__", "<locals>").split("."):  # one of a partial has no name
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _with_cache(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Callable[..., Any]:
+    return lru_cache(**parameters)(function)
 
 
 class BoundedReader(io.RawIOBase):
