@@ -18,7 +18,7 @@ from wren import callbacks, plugins
 from wren.config import Config
 from wren.errors import CallLost, StorageUnavailable, WrenError
 from wren.futures import Future
-from wren.references import Reference
+from wren.references import Reference, Role
 from wren.spi import Listed, Outcomes, Storage, Stored
 from wren.stored import list_statuses, load_stored, read_status
 from wren.table import RUNNING, CallTable, Details
@@ -69,6 +69,7 @@ class AttachedTable(CallTable):
         self._source = _Source(reference)
         super().__init__(reference.executor_id, reference.job_id, reference.calls, self._source, self._source.header)
         self.submitted = reference.submitted
+        self.single, self.reduced_by = reference.role
         self.reference = lambda: reference
         self._watched = False
 
@@ -274,8 +275,10 @@ def settled(
     value: Any,
     details: Details,
     stats: Mapping[str, float],
+    role: Role,
 ) -> SettledFuture:
     """A future that is done."""
     table = CallTable(executor_id, job_id, 1, _Nobody())
+    table.single, table.reduced_by = role
     table.settle(0, state, value, details)
     return SettledFuture(table, number, stats)

@@ -4,9 +4,11 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from wren.errors import WaitTimeout
+from wren.references import Role
 from wren.serialize import pickling
 from wren.table import CANCELLED, FAILED, OK, PENDING, RUNNING, CallTable
 from wren.watches import Waiter
@@ -136,15 +138,16 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         from wren.attached import attach, settled
 
         table, call = self.table, self.call
+        role = Role(table.single, table.reduced_by)
         if pickling.for_a_call:
             raise TypeError(f"{self!r} is no argument of a call: pass what it returned, future.result()")
         if table.reference is not None:
-            return attach, (table.reference(), call)
+            return attach, (replace(table.reference(), role=role), call)
         if not self.done():
             raise TypeError(f"{self!r} cannot be pickled before it is done: ask for its call with persist=True")
         state, value = table.outcome(call)
         number, details = int(self.call_id), table.details(call)
-        return settled, (self.executor_id, self.job_id, number, state, value, details, dict(self.stats))
+        return settled, (self.executor_id, self.job_id, number, state, value, details, dict(self.stats), role)
 
     def __repr__(self) -> str:
         state = ("pending", "running", "cancelled", "done", "failed")[self.table.states[self.call]]

@@ -10,9 +10,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Client", "Reference", "shown"]
+__all__ = ["Client", "Reference", "Role", "shown"]
 
 
 class Client(NamedTuple):
@@ -55,6 +55,16 @@ def _started(pid: int) -> str:
     return "" if state in "ZX" else rest[18]
 
 
+class Role(NamedTuple):
+    """What `get_result` makes of a job."""
+
+    single: bool = False  # its result is one value, not a list
+    reduced_by: str | None = None  # the reducer's job, with whose result it is read
+
+
+_ALONE: Final = Role()
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What another process needs to read a job's results."""
@@ -70,6 +80,7 @@ class Reference:
     storage: str  # the plugin's name
     options: Mapping[str, Any]
     client: Client | None  # with which running calls end; None: they outlive it
+    role: Role = _ALONE
 
 
 def shown(options: Any) -> dict[str, Any]:

@@ -261,6 +261,16 @@ def test_what_is_done_brings_its_result_along(tmp_path: Path) -> None:
     assert {"submitted", "argument_bytes", "result_bytes", "attempts"} <= set(others[0].stats)
 
 
+@pytest.mark.parametrize("persist", [True, False])
+def test_get_result_reads_them_as_their_own_executor_does(tmp_path: Path, persist: bool) -> None:
+    with local(tmp_path / "objects", persist=persist) as executor:
+        jobs = [executor.map_reduce(abs, [-1, -2], sum), [executor.call_async(abs, -3)], executor.map(abs, [-4])]
+        executor.wait()
+        others = [[elsewhere(elsewhere(future)) for future in futures] for futures in jobs]
+        assert [executor.get_result(futures) for futures in others] == [3, [3], [4]]
+        assert [executor.get_result(futures) for futures in jobs] == [3, [3], [4]]
+
+
 def test_what_is_not_done_names_persist(tmp_path: Path) -> None:
     with wren.local_executor(workers=1) as executor:
         future = executor.call_async(time.sleep, 30)

@@ -194,7 +194,8 @@ def _can_be_imported(function: Any) -> bool:
 
 
 def _with_cache(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Callable[..., Any]:
-    return lru_cache(**parameters)(function)
+    cached: Callable[..., Any] = lru_cache(**parameters)(function)
+    return cached
 
 
 class BoundedReader(io.RawIOBase):
