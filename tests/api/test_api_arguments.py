@@ -4,6 +4,7 @@
 """
 
 import copy
+import fractions
 import functools
 import os
 import threading
@@ -466,3 +467,14 @@ with wren.local_executor(workers=1) as executor:
     print(executor.call_async(mine.use, 0).result(20) == (0, 1, os.path.abspath("mine.py")))
 """
     assert run_python(program) == "True\n"
+
+
+@pytest.mark.parametrize("timeout", [np.float32(20), np.int64(20), fractions.Fraction(39, 2)])
+def test_numbers_of_other_types_are_numbers(executor: wren.FunctionExecutor, timeout: Any) -> None:
+    executor.map(one, [1], timeout=timeout, retries=np.int64(1), calls_per_activation=np.int32(2))  # type: ignore[call-overload]  # numpy's integers are no int
+    assert executor.get_result() == [1]
+
+
+def test_an_extra_env_that_is_no_mapping_is_named(executor: wren.FunctionExecutor) -> None:
+    with pytest.raises(BindingError, match=r"^extra_env is of type list: give a dict of names and values$"):
+        executor.map(one, [1], extra_env=[("A", 1)])  # type: ignore[call-overload]  # that is the point

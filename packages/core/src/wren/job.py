@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from wren.defaults import TIMEOUT, left_out
@@ -65,6 +66,9 @@ class CallOptions:
 
 
 def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
+    unchecked: object = extra_env
+    if not isinstance(unchecked, Mapping | None):
+        raise BindingError(f"extra_env is of type {type(unchecked).__qualname__}: give a dict of names and values")
     env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
     for name, value in env.items():
         if not name or "=" in name or "\0" in name or "\0" in (value or ""):
@@ -81,15 +85,15 @@ def _checked_timeout(timeout: float | None, most: float | None) -> float | None:
         raise BindingError(f"timeout is {timeout!r}: give a number of seconds above 0, or None for no limit")
     if most is not None and timeout > most:
         raise BindingError(f"timeout is {timeout:g} s, and the backend allows {most:g} s at most: give less")
-    return timeout
+    return float(timeout)
 
 
 def _is_no_limit(value: object) -> bool:
-    return isinstance(value, int | float) and value >= FOREVER
+    return isinstance(value, Real) and float(value) >= FOREVER
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0  # NaN is not
+    return isinstance(value, Real) and float(value) > 0  # NaN is not; numbers of numpy and fractions are
 
 
 def _checked_memory(memory: int, bounds: tuple[int, int] | None) -> int:
@@ -114,9 +118,10 @@ def _is_exception(kind: object) -> bool:
 
 
 def _whole(name: str, value: object, least: int, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    # numpy's are whole numbers, too
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise BindingError(f"{name} is {value!r}: give {what}, {least} or more")
-    return value
+    return int(value)
 
 
 class Work(NamedTuple):
