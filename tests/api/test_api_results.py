@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import fractions
+import functools
 import os
 import threading
 import time
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 
 import pywren_ibm_cloud
@@ -564,3 +567,32 @@ def test_the_last_failure_is_the_calls_when_retries_are_used_up(
         executor.map(fail, [tmp_path], retries=2, retry_on=ValueError)[0].result(20)
     assert len(list(tmp_path.iterdir())) == 3
     executor.get_result(throw_except=False)
+
+
+@pytest.mark.parametrize("timeout", ["5", float("nan")])
+def test_a_timeout_of_waiting_that_is_no_number_is_named(executor: wren.FunctionExecutor, timeout: Any) -> None:
+    for ask in (executor.wait, executor.get_result):
+        with pytest.raises(
+            BindingError, match=r"^timeout is .*: give a number of seconds, or None to wait until the end"
+        ):
+            ask(timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [np.float32(20), fractions.Fraction(39, 2), float("inf")])
+def test_a_timeout_of_waiting_is_any_number(executor: wren.FunctionExecutor, timeout: Any) -> None:
+    executor.call_async(time.sleep, 0.1)
+    assert len(executor.wait(timeout=timeout)[0]) == 1
+    executor.call_async(time.sleep, 0.1)
+    assert executor.get_result(timeout=timeout) == [None, None]
+
+
+@pytest.mark.parametrize("fs", [5, "x", [5]])
+def test_what_is_no_future_is_named(executor: wren.FunctionExecutor, tmp_path: Path, fs: Any) -> None:
+    for ask in (
+        executor.wait,
+        executor.get_result,
+        executor.clean,
+        functools.partial(executor.create_execution_plots, tmp_path, "x"),
+    ):
+        with pytest.raises(BindingError, match=r"^fs has an object of type (int|str): give futures of an executor"):
+            ask(fs=fs)

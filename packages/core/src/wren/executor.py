@@ -15,7 +15,7 @@ from wren.errors import BindingError, Unsupported
 from wren.futures import Future
 from wren.job import CallOptions, RetryOn
 from wren.plots import Times
-from wren.results import ALL_COMPLETED, Futures, Results
+from wren.results import ALL_COMPLETED, Futures, Results, checked
 from wren.signatures import CallAsync, Map, MapReduce
 from wren.spelling import also_spelled
 from wren.spi import Feature
@@ -345,8 +345,7 @@ class FunctionExecutor:
 
 def _jobs(fs: Futures) -> set[str]:
     """The jobs of some futures, and of one."""
-    futures = [fs] if isinstance(fs, Future) else list(fs or ())
-    return {future.job_id for future in futures}
+    return {future.job_id for future in checked(fs)}
 
 
 def _given(memory: int | None) -> int | None:

@@ -1,8 +1,10 @@
 """What `wait` and `get_result` do: which calls are meant, waiting for them, and what the caller has seen of them."""
 
 import enum
+import math
 import time
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, TypeAlias
 
 from wren.errors import BindingError, WaitTimeout
@@ -10,7 +12,7 @@ from wren.futures import Future, wait_all, wait_any
 from wren.progress import waiting
 from wren.table import CallTable
 
-__all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "Futures", "Results", "ReturnWhen"]
+__all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "Futures", "Results", "ReturnWhen", "checked"]
 
 Futures: TypeAlias = Future[Any] | Iterable[Future[Any]] | None
 
@@ -48,9 +50,10 @@ class Results:
         self, fs: Futures, throw_except: bool, return_when: str, timeout: float | None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
         """`FunctionExecutor.wait`."""
-        if return_when not in ReturnWhen.__members__:
+        timeout = _seconds(timeout)
+        if return_when not in list(ReturnWhen):  # a list asks for no hash
             raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
-        futures = self._unread(inputs=True) if fs is None else _checked(fs)
+        futures = self._unread(inputs=True) if fs is None else checked(fs)
         if return_when == ANY_COMPLETED:
             waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
@@ -65,9 +68,10 @@ class Results:
 
     def get(self, fs: Futures, throw_except: bool, timeout: float | None) -> Any:
         """`FunctionExecutor.get_result`."""
+        timeout = _seconds(timeout)
         if isinstance(fs, Future):
             return self._collect([fs], throw_except, timeout)[0]
-        given = None if fs is None else _checked(fs)
+        given = None if fs is None else checked(fs)
         futures = self._unread() if given is None else _without_inputs(given)
         results = self._collect(futures, throw_except, timeout)
         whole = given is None or len(futures) < len(given)
@@ -125,7 +129,17 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _checked(fs: Any) -> list[Future[Any]]:
+def _seconds(timeout: object) -> float | None:
+    """A timeout of waiting; numbers of numpy and fractions are numbers, too."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real) or math.isnan(timeout):
+        raise BindingError(f"timeout is {timeout!r}: give a number of seconds, or None to wait until the end")
+    return float(timeout)
+
+
+def checked(fs: Any) -> list[Future[Any]]:
+    """Futures, or one, that a caller has given as `fs`."""
     futures = [fs] if isinstance(fs, Future) or not isinstance(fs, Iterable) else list(fs)
     for future in futures:
         if not isinstance(future, Future):
