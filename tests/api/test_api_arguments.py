@@ -478,3 +478,8 @@ def test_numbers_of_other_types_are_numbers(executor: wren.FunctionExecutor, tim
 def test_an_extra_env_that_is_no_mapping_is_named(executor: wren.FunctionExecutor) -> None:
     with pytest.raises(BindingError, match=r"^extra_env is of type list: give a dict of names and values$"):
         executor.map(one, [1], extra_env=[("A", 1)])  # type: ignore[call-overload]  # that is the point
+
+
+def test_an_array_of_no_dimension_is_no_iterable(executor: wren.FunctionExecutor) -> None:
+    with pytest.raises(BindingError, match=r"^iterdata is of type ndarray, which is not iterable: for one call put it"):
+        executor.map(one, np.array(3))

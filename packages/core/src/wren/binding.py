@@ -94,9 +94,10 @@ def _materialise(iterdata: Iterable[Any]) -> list[Any]:
     try:
         return list(iterdata)
     except TypeError as error:
-        if isinstance(iterdata, Iterable):
+        unchecked: object = iterdata
+        if isinstance(unchecked, Iterable) and getattr(unchecked, "shape", None) != ():  # an array of no dimension
             raise
-        kind = type(iterdata).__name__  # type: ignore[unreachable]  # the type checker believes the annotation
+        kind = type(iterdata).__name__
         raise BindingError(
             f"iterdata is of type {kind}, which is not iterable: for one call put it in a list"
         ) from error
