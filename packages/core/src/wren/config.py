@@ -86,7 +86,11 @@ class Config:
     @property
     def wren(self) -> WrenOptions:
         """Section `[wren]`."""
-        return self.options("wren", WrenOptions)
+        options = self.options("wren", WrenOptions)
+        if options.timeout is not None and not options.timeout > 0:  # NaN is not
+            place = f"timeout in section [wren] of {self.sections['wren']['timeout'].source}"
+            raise ConfigError(f"{place} is {options.timeout:g}: give a number of seconds above 0, or inf for no limit")
+        return options
 
     def set_log_level(self, given: str | int | None) -> None:
         """Set the level of the logger `wren`, and of no other: the given one, else the configuration's, if any."""

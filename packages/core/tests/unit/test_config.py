@@ -267,3 +267,11 @@ def test_a_required_key_that_is_missing_is_an_error_with_key_and_section(section
     strict = make_dataclass("strict", [("host", str), ("workers", int, field(default=1))])
     with pytest.raises(ConfigError, match=r"^section \[stranger\] of the configuration needs the key 'host'$"):
         Config.load(sections).options("stranger", strict)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_calls_cannot_have_is_named_with_its_place(timeout: float) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^timeout in section \[wren\] of the argument config is .*: give a number of"
+    ):
+        _ = Config.load({"wren": {"timeout": timeout}}).wren
