@@ -4,6 +4,8 @@
 platform allows, 600 s at most.  So the signatures' 600 is `TIMEOUT`, which equals 600 and is one object.
 """
 
+import math
+from numbers import Real
 from typing import Any, Final
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "STORAGE_LOCAL",
     "TIMEOUT",
     "left_out",
+    "number",
 ]
 
 
@@ -39,6 +42,16 @@ STORAGE: Final = _Name("ibm_cos")
 STORAGE_LOCAL: Final = _Name("localhost")
 MODULES: Final = _Modules()
 NOTHING_EXCLUDED: Final = _Modules()
+
+
+def number(given: object) -> float | None:
+    """A number of whatever kind as a float, None for what is none; one that no float can hold is infinite."""
+    if not isinstance(given, Real):
+        return None
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
 
 
 def left_out(given: object, default: object) -> bool:

@@ -5,10 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from wren.defaults import TIMEOUT, left_out
+from wren.defaults import TIMEOUT, left_out, number
 from wren.errors import BindingError, CallLost, WorkerLost
 from wren.serialize import pickle_function
 from wren.spi import Arguments, Invocation, Limits, Runtime
@@ -89,11 +89,13 @@ def _checked_timeout(timeout: float | None, most: float | None) -> float | None:
 
 
 def _is_no_limit(value: object) -> bool:
-    return isinstance(value, Real) and float(value) >= FOREVER
+    seconds = number(value)
+    return seconds is not None and seconds >= FOREVER
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and float(value) > 0  # NaN is not; numbers of numpy and fractions are
+    seconds = number(value)
+    return seconds is not None and seconds > 0  # NaN is not
 
 
 def _checked_memory(memory: int, bounds: tuple[int, int] | None) -> int:

@@ -4,9 +4,9 @@ import enum
 import math
 import time
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any, TypeAlias
 
+from wren.defaults import number
 from wren.errors import BindingError, WaitTimeout
 from wren.futures import Future, wait_all, wait_any
 from wren.progress import waiting
@@ -130,12 +130,13 @@ def _left(deadline: float | None) -> float | None:
 
 
 def _seconds(timeout: object) -> float | None:
-    """A timeout of waiting; numbers of numpy and fractions are numbers, too."""
+    """A timeout of waiting, in seconds; None: none."""
     if timeout is None:
         return None
-    if not isinstance(timeout, Real) or math.isnan(timeout):
+    seconds = number(timeout)
+    if seconds is None or math.isnan(seconds):
         raise BindingError(f"timeout is {timeout!r}: give a number of seconds, or None to wait until the end")
-    return float(timeout)
+    return seconds
 
 
 def checked(fs: Any) -> list[Future[Any]]:

@@ -62,7 +62,7 @@ def test_a_start_timeout_beyond_any_clock_stops_no_other_deadline(platform: "Pla
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-@pytest.mark.parametrize("key", ["heartbeat", "start_timeout", "sweep", "timeout"])
+@pytest.mark.parametrize("key", ["heartbeat", "start_timeout", "sweep"])
 def test_an_interval_that_is_not_above_0_is_an_error_of_the_configuration(
     platform: "Platform", key: str, value: float
 ) -> None:
