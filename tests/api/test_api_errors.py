@@ -33,6 +33,16 @@ class Unloadable(Exception):
         super().__init__("too", "many")
 
 
+class EndsItsPickling(Exception):
+    def __reduce__(self) -> NoReturn:
+        raise SystemExit(4)
+
+
+class EndsItsLoading(Exception):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (4,)
+
+
 def failure(executor: wren.FunctionExecutor, function: Callable[..., Any], *args: Any) -> BaseException:
     future = executor.call_async(function, args)
     error = future.exception(20)
@@ -145,6 +155,18 @@ def test_an_exception_that_cannot_travel_is_described(
     assert name in str(error)
     assert message in str(error)
     assert "raise make()" in f"{error}{error.__cause__}"
+
+
+@pytest.mark.parametrize("make", [EndsItsPickling, EndsItsLoading])
+def test_an_exception_that_would_end_the_process_is_described(
+    executor: wren.FunctionExecutor, make: type[Exception]
+) -> None:
+    def fail() -> NoReturn:
+        raise make("not like this")
+
+    error = failure(executor, fail)
+    assert isinstance(error, RemoteError)
+    assert f"{make.__name__}: not like this" in str(error)
 
 
 # ---- lost workers

@@ -255,7 +255,9 @@ def _load_exception(failure: Failure) -> BaseException:
     if failure.pickled:
         try:
             error = pickle.loads(failure.pickled)  # noqa: S301 - authenticated by its channel
-        except Exception as broken:  # noqa: BLE001 - its constructor may raise anything
+        except KeyboardInterrupt:
+            raise  # the caller's own
+        except BaseException as broken:  # noqa: BLE001 - its constructor may raise anything
             reason = f" (it cannot be unpickled here: {type(broken).__name__}: {broken})"
         else:
             if isinstance(error, BaseException):

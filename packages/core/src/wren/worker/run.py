@@ -223,7 +223,7 @@ def failure(error: BaseException, *, kind: str = "exception", message: str = "",
     elif kind == "exception":
         try:
             pickled = b"".join(pickle_chunks(error))
-        except Exception:  # noqa: BLE001 - then its name, message and traceback have to do
+        except BaseException:  # noqa: BLE001 - then its name, message and traceback have to do
             pickled = b""
     said = str_of(error)
     record = Failure(kind, type(error).__qualname__, f"{message}: {said}" if message else said, text, pickled)
