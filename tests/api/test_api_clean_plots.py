@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import wren
-from wren.errors import Unsupported
+from wren.errors import BindingError, Unsupported
 
 Eventually = Callable[[Callable[[], bool]], None]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -120,6 +120,26 @@ def test_clean_of_some_leaves_the_jobs_of_others(tmp_path: Path, eventually: Eve
         eventually(lambda: jobs(tmp_path) == {"M001"})
         executor.clean(fs=second[0])
         eventually(lambda: not stored(tmp_path))
+
+
+def test_clean_of_another_executors_calls_is_an_error_and_removes_nothing(tmp_path: Path) -> None:
+    with local(tmp_path, persist=True) as executor, wren.local_executor(workers=2) as other:
+        mine, others = executor.map(add_one, [1]), other.map(add_one, [2])
+        assert mine[0].job_id == others[0].job_id
+        executor.wait()
+        for local_execution in (True, False):
+            with pytest.raises(BindingError, match=rf"is of another executor than {executor.executor_id}"):
+                executor.clean(fs=others, local_execution=local_execution)
+        assert jobs(tmp_path) == {"M000"}
+        assert [executor.get_result(), other.get_result()] == [[2], [3]]
+
+
+@pytest.mark.parametrize("fs", [3, [3], "M000"])
+def test_what_is_no_future_is_named(executor: wren.FunctionExecutor, fs: Any, tmp_path: Path) -> None:
+    with pytest.raises(BindingError, match="fs has an object of type"):
+        executor.clean(fs=fs)
+    with pytest.raises(BindingError, match="fs has an object of type"):
+        executor.create_execution_plots(tmp_path, "it", fs=fs)
 
 
 def test_clean_leaves_what_runs(tmp_path: Path, eventually: Eventually) -> None:
@@ -242,6 +262,23 @@ def test_plots_of_some_are_of_their_jobs_and_of_none_of_all(
     executor.create_execution_plots(tmp_path, "some", fs=second)
     executor.create_execution_plots(tmp_path, "one", fs=first[0])
     assert drawn == [["M000", "M001"]] * 2 + [["M001"]] * 2 + [["M000"]] * 2
+
+
+@pytest.mark.api("`fs` names calls: the others of their jobs are not drawn, and those of another executor are.")
+def test_plots_of_some_calls_are_of_no_others(
+    executor: wren.FunctionExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[str, list[float]]] = []
+    monkeypatch.setattr("wren.plots.timeline", lambda jobs, _: drawn.extend((job.job_id, job.started) for job in jobs))
+    monkeypatch.setattr("wren.plots.histogram", lambda jobs, _: None)
+    with wren.local_executor(workers=2) as other:
+        mine, others = executor.map(add_one, range(5)), other.map(add_one, range(3))
+        executor.get_result([*mine, *others])
+        executor.create_execution_plots(tmp_path, "some", fs=[others[2], mine[3], mine[1]])
+        assert drawn == [
+            ("M000", [others[2].stats["started"]]),
+            ("M000", [mine[1].stats["started"], mine[3].stats["started"]]),
+        ]
 
 
 def test_plots_may_be_drawn_in_any_thread(executor: wren.FunctionExecutor, tmp_path: Path) -> None:

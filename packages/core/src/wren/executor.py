@@ -255,13 +255,12 @@ class FunctionExecutor:
     def create_execution_plots(self, dst_dir: str | os.PathLike[str], dst_name: str, fs: Futures = None) -> None:
         """Draw when calls ran: `{dst_name}_timeline.png` and `{dst_name}_histogram.png` in `dst_dir`, made if missing.
 
-        `fs`: the jobs of these calls; None: all of this executor's, also those that were read or cleaned.  Raises
-        Unsupported, which says what to install, without matplotlib.
+        `fs`: which calls; None: all of this executor's, also those that were read or cleaned.  Raises Unsupported,
+        which says what to install, without matplotlib.
         """
         from wren.plots import histogram, timeline
 
-        wanted = None if fs is None else _jobs(fs)
-        jobs = [times for times in self._times if wanted is None or times.job_id in wanted]
+        jobs = self._times if fs is None else Times.of_calls(checked(fs))
         folder = Path(dst_dir)
         timeline(jobs, folder / f"{dst_name}_timeline.png")
         histogram(jobs, folder / f"{dst_name}_histogram.png")
@@ -272,13 +271,21 @@ class FunctionExecutor:
         `fs`: the jobs of these calls; None: all of this executor's.  Results that lie there and were not read are gone
         then.  With `local_execution` off a function does it, where the backend's workers can.
         """
-        wanted = None if fs is None else _jobs(fs)
+        wanted = None if fs is None else self._jobs(fs)
         if local_execution:
             callbacks.clean(lambda: self._engine.clean(wanted))
         else:
             self._engine.clean_remotely(wanted)
 
     # ---- what all calls share
+
+    def _jobs(self, fs: Futures) -> set[str]:
+        """The jobs of some of this executor's futures: those of others have jobs of the same ids."""
+        futures = checked(fs)
+        for future in futures:
+            if future.executor_id != self.executor_id:
+                raise BindingError(f"fs has {future!r}, which is of another executor than {self.executor_id}: ask that")
+        return {future.job_id for future in futures}
 
     def _keep(self, *tables: CallTable) -> list[list[Future[Any]]]:
         """The futures of jobs, which `get_result` and plots will be asked for."""
@@ -341,11 +348,6 @@ class FunctionExecutor:
             if kind is not None:
                 self._engine.end()
             self._engine.close()
-
-
-def _jobs(fs: Futures) -> set[str]:
-    """The jobs of some futures, and of one."""
-    return {future.job_id for future in checked(fs)}
 
 
 def _given(memory: int | None) -> int | None:

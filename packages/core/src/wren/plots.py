@@ -4,19 +4,22 @@ matplotlib is the extra `wren-core[plots]` and is imported when a picture is dra
 program's own figures, backend and settings stay as they are, and any thread may draw.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from wren.errors import Unsupported
+from wren.futures import Future
 from wren.table import FAILED, CallTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Times", "histogram", "require_matplotlib", "timeline"]
+
+T = TypeVar("T")
 
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 JOBS: Final = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999999")
@@ -47,8 +50,24 @@ class Times:
         """Those of a job; they are filled in as it goes on, and keep no result alive."""
         return cls(table.job_id, table.submitted, table.states, table.started, table.stopped)
 
+    @classmethod
+    def of_calls(cls, futures: Iterable[Future[Any]]) -> "list[Times]":
+        """Those of some calls as they are now, by job."""
+        jobs: dict[CallTable, set[int]] = {}
+        for future in futures:
+            jobs.setdefault(future.table, set()).add(future.call)
+        made = []
+        for table, calls in jobs.items():
+            times = (_pick(column, calls) for column in (table.started, table.stopped))
+            made.append(cls(table.job_id, table.submitted, _pick(table.states, calls), *times))
+        return made
+
     def __len__(self) -> int:
         return len(self.states)
+
+
+def _pick(values: Sequence[T], calls: set[int]) -> list[T]:
+    return [values[call] for call in sorted(calls)]
 
 
 class _Bar(NamedTuple):
