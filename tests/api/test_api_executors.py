@@ -151,6 +151,25 @@ def test_factories_have_wrens_own_arguments_too(name: str) -> None:
     assert {"workers", "retries", "persist"} <= set(found)
 
 
+@pytest.mark.parametrize("memory", [0, -5, 1.5, "256", True])
+def test_a_memory_that_is_none_is_an_error_when_the_executor_is_made(memory: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"runtime_memory is {memory!r}: give a number of MiB, 1 or more"):
+        wren.FunctionExecutor(runtime_memory=memory)
+
+
+@pytest.mark.parametrize("config", [{3: {}}, {"wren": {3: 4}}])
+def test_what_is_no_name_in_a_configuration_is_an_error(config: Any) -> None:
+    with pytest.raises(ConfigError, match="3 in the argument config is no name of a section or a key"):
+        wren.local_executor(config)
+
+
+@pytest.mark.parametrize("argument", ["backend", "storage_backend"])
+def test_what_is_no_name_of_a_plugin_is_not_found(argument: str) -> None:
+    given: Any = {argument: 5}
+    with pytest.raises(PluginNotFound, match=r"no (compute backend|storage) 5;"):
+        wren.FunctionExecutor(**given)
+
+
 @pytest.mark.api("Also `workers=N` (most calls in flight)")
 def test_no_more_calls_run_at_once_than_workers(tmp_path: Path, eventually: Eventually) -> None:
     with wren.local_executor(workers=2) as executor:

@@ -70,6 +70,9 @@ class Config:
             for name, section in layer.items():
                 if not isinstance(section, Mapping):
                     raise ConfigError(f"{name} in {source} is {section!r}: give a section, a table of keys")
+                for word in (name, *section):
+                    if not isinstance(word, str):
+                        raise ConfigError(f"{word!r} in {source} is no name of a section or a key: give a string")
                 values = {key: Value(value, source) for key, value in section.items()}
                 sections[name] = {**sections.get(name, {}), **values}
         return cls(sections)

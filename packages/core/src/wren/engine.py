@@ -113,7 +113,10 @@ class Engine:
         self._numbers = itertools.count()
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
-        self._runtime = Runtime(runtime or options.runtime, memory or options.runtime_memory, workers=workers)
+        memory = options.runtime_memory if memory is None else memory
+        if memory is not None and (type(memory) is not int or memory < 1):
+            raise ConfigError(f"runtime_memory is {memory!r}: give a number of MiB, 1 or more, or leave it out")
+        self._runtime = Runtime(runtime or options.runtime, memory, workers=workers)
         self._config, self._options = config, options
         self.timeout = TIMEOUT if options.timeout is None else options.timeout  # of calls that are given none
         for key in ("heartbeat", "start_timeout", "sweep"):

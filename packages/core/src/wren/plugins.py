@@ -113,7 +113,7 @@ def _find(kind: Kind, name: str) -> EntryPoint:
         return next(iter(points.values()))
     names = sorted({info.name for info in installed(kind)})
     package = _PACKAGES.get((kind, name))
-    near = difflib.get_close_matches(name.lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
+    near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
     if package:
         cure = f"pip install {package}"
     elif near:
