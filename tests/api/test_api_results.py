@@ -16,7 +16,7 @@ import pytest
 
 import pywren_ibm_cloud
 import wren
-from wren.errors import BindingError, CallCancelled, CallTimeout, WaitTimeout, WorkerLost
+from wren.errors import BindingError, CallCancelled, CallError, CallTimeout, WaitTimeout, WorkerLost
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -554,6 +554,45 @@ def test_exceptions_that_are_named_are_retried(executor: wren.FunctionExecutor, 
 
     assert executor.call_async(fail_twice, tmp_path, retries=2, retry_on=retry_on).result(20) == 2
     executor.get_result()
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("it stays where it is")
+
+
+class Unloadable(Exception):
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(f"{path}:{line}")
+
+
+class Ending(BaseException):
+    pass
+
+
+@pytest.mark.api(
+    "One that cannot be pickled or loaded, and one that is no `Exception`, is known by the name of its very class."
+)
+@pytest.mark.parametrize("error", [Unpicklable("no"), Unloadable("a", 1), Ending("no"), SystemExit(3)], ids=repr)
+def test_exceptions_that_cannot_be_brought_here_are_retried_by_name(
+    executor: wren.FunctionExecutor, tmp_path: Path, error: BaseException
+) -> None:
+    kind = type(error)
+
+    def fail_twice(folder: Path) -> int:
+        number = attempt(folder)
+        if number < 2:
+            raise kind("a", 1) if kind is Unloadable else kind("no")
+        return number
+
+    assert executor.call_async(fail_twice, tmp_path, retries=2, retry_on=kind).result(20) == 2
+    others = [Ending, Unloadable, Unpicklable, SystemExit]
+    others.remove(kind)
+    (tmp_path / "others").mkdir()
+    failed = executor.call_async(fail_twice, tmp_path / "others", retries=2, retry_on=others)
+    assert isinstance(failed.exception(20), CallError)
+    assert len(list((tmp_path / "others").iterdir())) == 1
+    executor.get_result(throw_except=False)
 
 
 @pytest.mark.api("with them at least once.")

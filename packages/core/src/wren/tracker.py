@@ -15,6 +15,7 @@ from wren import callbacks, wire
 from wren.errors import (
     CallCancelled,
     NotDeployed,
+    RemoteError,
     SerializationError,
     Throttled,
     Unavailable,
@@ -296,7 +297,7 @@ class Tracker:
         if attempt >= job.options.retries or not isinstance(failure, Failure):
             fail()
         elif failure.kind != "exception":
-            self._try_again_or(fail, job, call, attempt, failure_type(failure))
+            self._try_again_or(fail, job, call, attempt, failure, failure_type(failure))
         elif job.options.retry_on == RETRIED:
             fail()
         else:  # which of the user's exceptions it is takes loading it, which may take its time, or use wren
@@ -308,12 +309,21 @@ class Tracker:
         except BaseException:  # noqa: BLE001 - it is the user's code; who asks for the result will meet it
             fail()
         else:
-            self._try_again_or(fail, job, call, attempt, kind)
+            self._try_again_or(fail, job, call, attempt, failure, kind)
 
     def _try_again_or(
-        self, fail: Callable[[], None], job: Job, call: int, attempt: int, kind: type[BaseException]
+        self,
+        fail: Callable[[], None],
+        job: Job,
+        call: int,
+        attempt: int,
+        failure: Failure,
+        kind: type[BaseException],
     ) -> None:
-        if issubclass(kind, job.options.retry_on):
+        # Of an exception that did not come, for it cannot be loaded or has ended its function, there is but the name.
+        absent = (failure.kind == "exception" and kind is RemoteError) or failure.kind == "exit"
+        named = absent and any(each.__qualname__ == failure.name for each in job.options.retry_on)
+        if named or issubclass(kind, job.options.retry_on):
             self._try_again(job, [call], attempt)
         else:
             fail()
