@@ -51,6 +51,11 @@ def keyword_only(x: Any, *, y: Any) -> Any:
     return x, y
 
 
+@functools.cache
+def remembered(x: int) -> int:
+    return x
+
+
 class Scaled:
     def __init__(self, factor: int) -> None:
         self.factor = factor
@@ -286,6 +291,50 @@ def test_every_kind_of_callable_works(
     executor: wren.FunctionExecutor, function: Callable[..., Any], element: Any, returned: Any
 ) -> None:
     assert results(executor, function, [element]) == [returned]
+
+
+@pytest.mark.api(
+    "What `functools.cache` or `lru_cache` has decorated works, too, wherever it is defined;",
+    "its cache begins empty in each worker.",
+)
+def test_functions_of_the_program_may_have_a_cache(run_python: Callable[[str], str]) -> None:
+    program = """
+import functools
+import wren
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+@functools.lru_cache(maxsize=3, typed=True)
+def add_one(x):
+    return x + 1
+def uses(x):
+    return add_one(x), add_one.cache_parameters(), add_one.cache_info().hits
+class Counted:
+    reads = 0
+    @functools.cached_property
+    def value(self):
+        self.reads += 1
+        return 5
+    def __call__(self, x):
+        return x, self.value, self.value, self.reads
+replaced = functools.wraps(fibonacci)(functools.cache(lambda n: -n))
+add_one(1)
+with wren.local_executor(workers=1) as executor:
+    for function, element in (fibonacci, 30), (uses, 1), (functools.partial(fibonacci, 20), ()), (Counted(), 1):
+        print(executor.call_async(function, element).result(20))
+    try:
+        executor.call_async(replaced, 1)
+    except wren.errors.SerializationError as error:
+        print(error)
+"""
+    *returned, error = run_python(program).splitlines()
+    assert returned == ["832040", "(2, {'maxsize': 3, 'typed': True}, 0)", "6765", "(1, 5, 5, 1)"]
+    assert error.endswith("what the cache of fibonacci is for cannot be told: its __wrapped__ was replaced")
+
+
+def test_a_function_with_a_cache_that_can_be_imported_is_no_copy(executor: wren.FunctionExecutor) -> None:
+    assert executor.call_async(one, remembered).result(20) is remembered
+    executor.get_result()
 
 
 # ---- what goes to all calls

@@ -21,13 +21,15 @@ back with `readinto` they need none either, which is what out-of-band buffers wo
 a list of them.
 """
 
+import functools
+import gc
 import io
 import os
 import pickle
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
@@ -122,7 +124,6 @@ def skip(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
 
 
 _NO_FILE: Final = "<dynamic-code>"
-_CachedType: Final = type(lru_cache(len))
 
 
 class _Chunks(list[bytes]):
@@ -168,34 +169,48 @@ def _pickler() -> type[pickle.Pickler]:
         named = (code.co_filename if value == _NO_FILE else value for value in values)
         return (make, tuple(named), *rest)
 
-    def keep_cache(cached: Any) -> str | tuple[Any, ...]:
-        # cloudpickle leaves a function with `functools.lru_cache` to pickle, which knows it by name only.
-        if _can_be_imported(cached) and cached.__module__ not in cloudpickle.list_registry_pickle_by_value():
-            name: str = cached.__qualname__
-            return name
-        return _with_cache, (cached.__wrapped__, cached.cache_parameters()), vars(cached)
-
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
         dispatch_table = {  # noqa: RUF012 - as the base class has it
             **reducers,
             CodeType: keep_file,
-            _CachedType: keep_cache,
+            type(cache(len)): _reduce_cached,
+            functools.cached_property: _reduce_property,
         }
 
     return Pickler
 
 
-def _can_be_imported(function: Any) -> bool:
-    """Whether a worker finds the function by its name, too."""
-    found = None if function.__module__ == "__main__" else sys.modules.get(function.__module__)
-    for part in getattr(function, "__qualname__", "<locals>").split("."):  # one of a partial has no name
-        found = getattr(found, part, None)
-    return found is function
+def cached(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    """`function` with an empty cache of its own, as `functools.lru_cache` makes it."""
+    made: Callable[..., Any] = functools.lru_cache(**options)(function)
+    return made
 
 
-def _with_cache(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Callable[..., Any]:
-    cached: Callable[..., Any] = lru_cache(**parameters)(function)
-    return cached
+def _reduce_cached(value: Any) -> str | tuple[Any, ...]:
+    """A function with a cache, which stays here: by reference where it can be imported, else by value.
+
+    cloudpickle knows the first only, and so does not see what is in `__main__`.
+    """
+    import cloudpickle
+
+    module, name = value.__module__, getattr(value, "__qualname__", "<a partial>")  # which has no name
+    taken_along = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+    if not any(module == each or str(module).startswith(f"{each}.") for each in taken_along):
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is value:
+            return str(name)
+    function = value.__wrapped__
+    # A decorator above may have set another `__wrapped__` than what is called.
+    if not any(each is function for each in gc.get_referents(value)):
+        raise pickle.PicklingError(f"what the cache of {name} is for cannot be told: its __wrapped__ was replaced")
+    return cached, (function, value.cache_parameters()), dict(vars(value))
+
+
+def _reduce_property(value: "functools.cached_property[Any]") -> tuple[Any, ...]:
+    """Before Python 3.12 it has a lock, which cannot be pickled."""
+    return functools.cached_property, (value.func,), {"attrname": value.attrname}
 
 
 class BoundedReader(io.RawIOBase):
