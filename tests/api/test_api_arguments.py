@@ -151,6 +151,12 @@ def test_no_elements_are_no_calls(executor: wren.FunctionExecutor, iterdata: Ite
     assert executor.get_result() == []
 
 
+def test_an_array_without_dimensions_is_no_iterdata(executor: wren.FunctionExecutor) -> None:
+    with pytest.raises(BindingError, match="iterdata is of type ndarray, which is not iterable: for one call put it"):
+        executor.map(one, np.array(3))
+    assert executor.get_result() == []
+
+
 # ---- the table
 
 
@@ -165,6 +171,13 @@ def test_tuples_are_spread(executor: wren.FunctionExecutor) -> None:
     assert results(executor, two, [(1, 2), ("a", None)]) == [(1, 2), ("a", None)]
     assert results(executor, nothing, [()]) == ["called"]
     assert results(executor, one, [((1, 2),), ([3],)]) == [(1, 2), [3]]
+
+
+def test_a_tuple_that_does_not_fit_is_not_told_to_be_one(executor: wren.FunctionExecutor) -> None:
+    for element, extra in ((1,), None), ((1, 2), {"y": 2}):
+        with pytest.raises(BindingError) as caught:
+            executor.map(two, [element], extra)
+        assert "give a tuple" not in str(caught.value)
 
 
 @pytest.mark.api("| list | `f(*l)` when f takes two or more positional parameters and the list binds; else `f(l)` |")
@@ -227,7 +240,14 @@ def test_rows_of_an_array_are_one_argument(executor: wren.FunctionExecutor) -> N
     assert all(isinstance(row, np.ndarray) for row, _ in found)
 
 
-@pytest.mark.api("An async function is an error that names the cure, `asyncio.run`.")
+class Awaited:
+    async def __call__(self, x: int) -> int:
+        return x
+
+
+@pytest.mark.api(
+    "An async function, or an object whose `__call__` is one, is an error that names the cure, `asyncio.run`."
+)
 def test_an_async_function_is_an_error(executor: wren.FunctionExecutor) -> None:
     async def coroutine(x: int) -> int:
         return x
@@ -236,6 +256,8 @@ def test_an_async_function_is_an_error(executor: wren.FunctionExecutor) -> None:
         executor.map(coroutine, [1])
     with pytest.raises(BindingError, match=r"asyncio\.run"):
         executor.call_async(coroutine, 1)
+    with pytest.raises(BindingError, match=r"asyncio\.run"):
+        executor.map(Awaited(), [1])
     assert executor.get_result() == []
 
 
@@ -458,6 +480,19 @@ def test_injected_parameters_are_no_arguments_but_for_a_dicts_key(executor: wren
 @pytest.mark.parametrize("name", ["id", "storage", "internal_storage", "ibm_cos", "rabbitmq"])
 def test_an_only_parameter_is_an_ordinary_one(executor: wren.FunctionExecutor, name: str) -> None:
     assert results(executor, eval(f"lambda {name}: {name}"), ["a", 7]) == ["a", 7]
+
+
+@pytest.mark.api("One that stands before `*args` is an error where these get something.")
+def test_an_injected_parameter_before_args_is_an_error_where_these_get_something(
+    executor: wren.FunctionExecutor,
+) -> None:
+    def before(x: int, id: int, *args: int) -> tuple[int, ...]:
+        return x, id, *args
+
+    assert results(executor, before, [7, (8,)]) == [(7, 0), (8, 1)]
+    with pytest.raises(BindingError, match=r"id, which wren fills in, stands before \*args: put it behind$"):
+        executor.map(before, [(1, 2)])
+    assert executor.get_result() == []
 
 
 @pytest.mark.api("Asking for one that is not configured is an error before anything is invoked.")

@@ -92,15 +92,12 @@ def _materialise(iterdata: Iterable[Any]) -> list[Any]:
             "for one call put it in a list, [data]"
         )
     try:
-        return list(iterdata)
-    except TypeError as error:
-        unchecked: object = iterdata
-        if isinstance(unchecked, Iterable) and getattr(unchecked, "shape", None) != ():  # an array of no dimension
-            raise
-        kind = type(iterdata).__name__
+        elements = iter(iterdata)
+    except TypeError as error:  # also of an array of numpy without dimensions, which has an __iter__
         raise BindingError(
-            f"iterdata is of type {kind}, which is not iterable: for one call put it in a list"
+            f"iterdata is of type {type(iterdata).__name__}, which is not iterable: for one call put it in a list"
         ) from error
+    return list(elements)
 
 
 def _split_extra(extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -158,7 +155,7 @@ class _Target(NamedTuple):
             return args, kwargs
         named = {name: bound.arguments.pop(name) for name in self.by_name if name in bound.arguments}
         if any(self.signature.parameters[name].kind is _VARIADIC for name in named):
-            raise TypeError("what is filled in cannot stand before *args")
+            raise TypeError(f"{self.inject[0]}, which wren fills in, stands before *args: put it behind")
         return bound.args, {**bound.kwargs, **named, **{key: kwargs[key] for key in self.inject if key in kwargs}}
 
     def _misfit(self, element: Any, index: int, reason: str) -> str:
@@ -166,7 +163,7 @@ class _Target(NamedTuple):
         cure = ""
         if isinstance(element, tuple) and "too many" in reason:
             cure = "; a tuple is spread over the parameters: wrap it, (element,), to pass it as one"
-        elif not isinstance(element, list | dict) and self._takes_several():
+        elif not isinstance(element, tuple | list | dict) and self._takes_several():
             cure = "; give a tuple for each call, or extra_params for what all calls get"
         shown = reprlib.repr(element)
         return f"element {index} of iterdata, {shown}, does not fit {self.name}{self.text}: {reason}{cure}"
@@ -239,7 +236,7 @@ def _target(function: Callable[..., Any]) -> _Target:
         raise BindingError(
             f"the function is of type {kind}, which cannot be called: the function comes first, then data"
         )
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         raise BindingError(
             f"{describe_function(function)} is an async function, which a call would not run: "
             "map a function that runs it with asyncio.run"
