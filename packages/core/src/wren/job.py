@@ -73,6 +73,12 @@ def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
     for name, value in env.items():
         if not name or "=" in name or "\0" in name or "\0" in (value or ""):
             raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
+        try:
+            os.fsencode(name + (value or ""))
+        except UnicodeEncodeError:  # a lone surrogate, with which no process can be told
+            raise BindingError(
+                f"extra_env cannot set the variable {name!r}: it or its value is no valid text"
+            ) from None
     return env
 
 
