@@ -72,9 +72,10 @@ def wait_for(path: str) -> str:
 
 def leave_an_orphan(path: str) -> None:
     """A process that outlives its parents and its group, and ends when a file is there."""
-    subprocess.Popen(
-        ["/bin/sh", "-c", f"setsid sh -c 'while [ ! -e {path} ]; do sleep 0.01; done; touch {path}.ended' &"]
-    ).wait()
+    waiting = f"touch {path}.started; while [ ! -e {path} ]; do sleep 0.01; done; touch {path}.ended"
+    subprocess.Popen(["/bin/sh", "-c", f"setsid sh -c '{waiting}' &"]).wait()
+    while not Path(f"{path}.started").exists():  # until then it is of the call's group, and ends with that
+        time.sleep(0.005)
 
 
 class Queue:
