@@ -21,6 +21,8 @@ from bench.peers import PEERS
 from bench.work import COLD, WORK, text
 
 ROOT: Final = Path(__file__).parents[1]
+# Whoever installed a peer, its modules are compiled once and not for every figure.
+ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class Cell(NamedTuple):
@@ -41,6 +43,7 @@ def measured(peer: str, work: str, patience: float) -> Cell:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env=ENVIRONMENT,
             start_new_session=True,
         )
         try:
@@ -70,6 +73,15 @@ def row(peers: Sequence[str], work: str, repeat: int, patience: float) -> list[s
     ]
 
 
+def chosen(parser: argparse.ArgumentParser, option: str, separator: str, known: Sequence[str]) -> list[str]:
+    """The names in an option's text, all of them known."""
+    names = option.split(separator)
+    for name in names:
+        if name not in known:
+            parser.error(f"{name!r} is not one of {', '.join(known)}")
+    return names
+
+
 def main() -> None:
     """Print the table, as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Time wren beside its peers, in seconds.")
@@ -78,10 +90,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=9, help="measurements of each (default: 9)")
     parser.add_argument("--patience", type=float, default=150.0, help="seconds for one of them (default: 150)")
     options = parser.parse_args()
-    peers = options.peers.split(",")
+    peers = chosen(parser, options.peers, ",", list(PEERS))
+    works = chosen(parser, options.work, ";", [COLD, *WORK])
     text()  # before anybody's time runs
     sys.stdout.write(f"| work | {' | '.join(peers)} |\n|---|{'---|' * len(peers)}\n")
-    for work in options.work.split(";"):
+    for work in works:
         sys.stdout.write(f"| {work} | {' | '.join(row(peers, work, options.repeat, options.patience))} |\n")
         sys.stdout.flush()
 
