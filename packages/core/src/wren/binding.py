@@ -10,6 +10,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import BindingError, Unsupported
@@ -20,6 +21,7 @@ __all__ = ["INJECTED", "Bound", "bind", "describe_function", "reducer_parameter"
 # Parameters that wren fills in.  Of `obj` and `url` the element becomes the value.
 INJECTED: Final = frozenset({"id", "storage", "internal_storage", "ibm_cos", "rabbitmq"})
 PARTITIONED: Final = frozenset({"obj", "url"})
+_SPECIAL: Final = INJECTED | PARTITIONED
 _AVAILABLE: Final = frozenset({"id", *STORAGES})
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -27,6 +29,8 @@ _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KE
 _RENAMED: Final = "__positional_only"
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _VARIADIC: Final = inspect.Parameter.VAR_POSITIONAL
+_NOT_PLAIN: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
+_NOTHING: Final = range(0)
 
 
 Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -50,6 +54,11 @@ def bind(
     `extra` goes to all calls: a sequence behind the positional arguments, a mapping as keywords.  Neither it nor the
     elements are changed.  Raises BindingError, which names the element and what is missing or too much.
     """
+    if extra is None and (accepted := _accepted(function)):
+        elements = _materialise(iterdata)
+        if bound := _bind_plainly(accepted, elements):
+            return bound
+        iterdata = elements
     target = _target(function)
     elements = _materialise(iterdata)
     extra_args, extra_kwargs = _split_extra(extra)
@@ -273,6 +282,28 @@ def _renamed(parameter: inspect.Parameter) -> inspect.Parameter:
     if parameter.kind is not _POSITIONAL[0]:
         return parameter
     return parameter.replace(name=parameter.name + _RENAMED)
+
+
+def _accepted(function: Callable[..., Any]) -> range:
+    """How many positional arguments a plain function takes, which its code says at once; nothing for any other."""
+    if type(function) is not FunctionType or function.__dict__:
+        return _NOTHING
+    code = function.__code__
+    most = code.co_argcount
+    if code.co_flags & _NOT_PLAIN or code.co_kwonlyargcount or not _SPECIAL.isdisjoint(code.co_varnames[:most]):
+        return _NOTHING
+    return range(most - len(function.__defaults__ or ()), most + 1)
+
+
+def _bind_plainly(accepted: range, elements: list[Any]) -> Bound | None:
+    """All elements at once, when they are tuples that fit, or no containers; None when they are not."""
+    kinds = set(map(type, elements))
+    if kinds == {tuple}:
+        lengths = set(map(len, elements))
+        return Bound(elements, None) if min(lengths) in accepted and max(lengths) in accepted else None
+    if 1 not in accepted or any(issubclass(kind, tuple | list | dict) for kind in kinds):
+        return None
+    return Bound(list(zip(elements, strict=True)), None)
 
 
 def _bind_together(target: _Target, elements: list[Any]) -> Bound | None:

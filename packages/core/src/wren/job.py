@@ -1,6 +1,5 @@
 """A job: one function over many calls, everything pickled, nothing invoked yet."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from wren.defaults import TIMEOUT, left_out, number
 from wren.errors import BindingError, CallLost, WorkerLost
-from wren.serialize import pickle_function
 from wren.spi import Arguments, Invocation, Limits, Runtime
 from wren.table import CallTable
 from wren.wire import Blob, Buffer, Handle, Header
@@ -18,14 +16,13 @@ from wren.wire import Blob, Buffer, Handle, Header
 if TYPE_CHECKING:
     from wren.nested import Followed
 
-__all__ = ["CallOptions", "Job", "Work", "make_header", "pickle_blob"]
+__all__ = ["CallOptions", "Job", "Work", "make_header"]
 
 RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller names nothing else
 RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 _NO_LIMITS: Final = Limits()
 
 FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
-HASH_LIMIT: Final = 1 << 20  # bytes; hashing a larger function costs more than sending it down a pipe again
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +165,6 @@ class Job:
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""
         return Invocation(self.header, calls, self.arguments, self.function, attempt, self.options.timeout)
-
-
-def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, list[bytes]]:
-    """A function's pickle and what it is known by: its SHA-256, or a unique name if it is large and not `hashed`."""
-    chunks = pickle_function(function)
-    size = sum(map(len, chunks))
-    if size > HASH_LIMIT and not hashed:
-        return Blob(os.urandom(16).hex(), size), chunks
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return Blob(digest.hexdigest(), size), chunks
 
 
 def make_header(

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from wren.binding import Bound
+from wren.blobs import pickle_blob
 from wren.config import WrenOptions
-from wren.job import CallOptions, Job, Work, make_header, pickle_blob
+from wren.job import CallOptions, Job, Work, make_header
 from wren.leftovers import Leftovers
 from wren.references import Client, Reference, shown
 from wren.serialize import argument_sizes, pickle_arguments

@@ -35,6 +35,7 @@ __all__ = [
     "PlainArguments",
     "StoredArguments",
     "argument_sizes",
+    "by_value_modules",
     "failure_type",
     "load_failure",
     "pickle_arguments",
@@ -53,6 +54,7 @@ class _Pickling(threading.local):
 
 pickling: Final = _Pickling()
 
+_FRAME: Final = 1 << 17  # bytes that a frame of a pickle has at most: 64 KiB, and what did not fit into those
 _SAMPLE = 64  # arguments whose sizes are looked at for the mean
 
 
@@ -215,12 +217,13 @@ def _pickle_call(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> l
 def _pickle_for_worker(value: object) -> list[bytes]:
     """By reference where that is enough: what is in `__main__` cannot be imported by a worker."""
     chunks = pickle_chunks(value)
-    if any(b"__main__" in chunk for chunk in chunks) or _by_value_modules():
+    # What is larger has no names in it, but is one value: the pickler writes it past its frames.
+    if any(b"__main__" in chunk for chunk in chunks if len(chunk) <= _FRAME) or by_value_modules():
         return cloudpickle_chunks(value)
     return chunks
 
 
-def _by_value_modules() -> bool:
+def by_value_modules() -> bool:
     """Whether the user asked cloudpickle to take some modules along."""
     import cloudpickle
 

@@ -3,7 +3,7 @@
 import pickle
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from wren.local.process import WorkerProcess
 from wren.spi import Invocation, Report
@@ -50,11 +50,12 @@ class Task:
 class Batch:
     """Calls of a task that a worker has."""
 
-    __slots__ = ("calls", "done", "task", "token")
+    __slots__ = ("calls", "done", "place", "task", "token")
 
     def __init__(self, token: int, task: Task, calls: Sequence[int]) -> None:
         self.token, self.task, self.calls = token, task, calls
         self.done = 0
+        self.place: int | None = None  # of its arguments in the memory that the worker shares
 
 
 class Worker:
@@ -88,6 +89,13 @@ class Worker:
         self.batches.append(batch)
         return batch
 
+    def remove(self, batch: Batch) -> None:
+        """It has no calls left here."""
+        self.batches.remove(batch)
+        if batch.place is not None:
+            places = (each.place for each in self.batches if each.place is not None)
+            self.process.unshare(min(places, default=None))
+
     def end(self, verdict: Exception | None = None) -> None:
         """Kill it; `verdict` is what its running call is told."""
         self.ending = True
@@ -106,36 +114,52 @@ class Worker:
         return None
 
 
-def job_frame(worker: Worker, task: Task) -> list[Buffer]:
-    """The frame of a job, with its function if the worker has it not, and what the worker may forget."""
+def context_frame(context: stream.Context) -> list[Buffer]:
+    """The frame of what a worker takes over from this process."""
+    return stream.frame(stream.CONTEXT, [pickle.dumps(tuple(context), 5)])
+
+
+def _job(worker: Worker, task: Task) -> stream.Job:
+    """What a worker needs to know of a job that is new to it, and what it may forget."""
     header = task.invocation.header
     blob = header.function
     known = worker.functions.pop(blob.id, None) is not None
+    old = _superfluous(worker) if worker.functions else []
+    worker.functions[blob.id] = blob.size
+    worker.jobs[task.number] = blob.id
+    forget, worker.forget = worker.forget, []
+    special = header.env or header.inject or header.gathered or header.persist or header.storage is not None
+    terms = pickle.dumps(header, 5) if special or header.inline is not None else b""
+    return stream.Job(blob.id, 0 if known else blob.size, terms, forget, old)
+
+
+def _superfluous(worker: Worker) -> list[str]:
+    """The functions that a worker need not keep, which are taken from the list of those that it has."""
     unused = [name for name in worker.functions if name not in worker.jobs.values()]
     excess = max(0, len(worker.functions) - FUNCTIONS + 1)
     old = [name for at, name in enumerate(unused) if at < excess or worker.functions[name] > LARGE]
     for name in old:
         del worker.functions[name]
-    worker.functions[blob.id] = blob.size
-    worker.jobs[task.number] = blob.id
-    job = stream.Job(header, worker.forget, old)
-    worker.forget = []
-    return stream.frame(
-        stream.JOB, [pickle.dumps(job, 5)], () if known else task.invocation.function, number=task.number
-    )
+    return old
 
 
-def batch_frame(batch: Batch) -> list[Buffer]:
-    """The frame of a batch, its arguments in the cheapest form that they allow."""
+def batch_frame(worker: Worker, batch: Batch) -> list[Buffer]:
+    """The frame of a batch, its arguments in the cheapest form that they allow; with its job if that is new."""
     task, calls = batch.task, batch.calls
     arguments, attempt = task.invocation.arguments, task.invocation.attempt
-    pickles: list[Buffer] = []
+    job = _job(worker, task) if task.number not in worker.jobs else None
+    extra: list[Buffer] = [*task.invocation.function] if job is not None and job.size else []
+    named = (calls.start, calls.stop) if type(calls) is range and calls.step == 1 else calls
+    known = attempt, named, job and tuple(job)
     if (plain := arguments.plain(calls)) is not None:
-        body = stream.Batch(attempt, calls, plain=plain)
+        body: tuple[Any, ...] = (*known, plain)
     elif arguments.stored(calls[0]) is not None:
-        body = stream.Batch(attempt, calls, stored=[inputs for call in calls if (inputs := arguments.stored(call))])
+        body = (*known, None, None, [inputs for call in calls if (inputs := arguments.stored(call))])
     else:
         chunks = [arguments.pickled(call) for call in calls]
         pickles = [chunk for some in chunks for chunk in some]
-        body = stream.Batch(attempt, calls, sizes=[sum(map(len, some)) for some in chunks])
-    return stream.frame(stream.BATCH, [pickle.dumps(body, 5)], pickles, tag=batch.token, number=task.number)
+        sizes = [sum(map(len, some)) for some in chunks]
+        batch.place = worker.process.share(pickles, sum(sizes))
+        extra += pickles if batch.place is None else ()
+        body = (*known, None, sizes, None, batch.place)
+    return stream.frame(stream.BATCH, [pickle.dumps(body, 5)], extra, tag=batch.token, number=task.number)

@@ -13,7 +13,6 @@ the state that the one thread owns; what it decides is in `policy`, what it move
 
 import dataclasses
 import itertools
-import pickle
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import Final
 
 from wren.errors import BackendError, CallCancelled, CallTimeout, OutOfMemory
 from wren.local import policy
-from wren.local.batches import Batch, Task, Worker, batch_frame, job_frame
+from wren.local.batches import Batch, Task, Worker, batch_frame, context_frame
 from wren.local.loop import Loop
 from wren.local.process import Results, WorkerProcess
 from wren.local.reports import lost, outcomes, status
@@ -146,13 +145,11 @@ class Pool:
         buffers: list[Buffer] = []
         if worker.context != task.context:
             worker.context = task.context
-            buffers += stream.frame(stream.CONTEXT, [pickle.dumps(task.context, 5)])
-        if task.number not in worker.jobs:
-            buffers += job_frame(worker, task)
+            buffers += context_frame(task.context)
         batch = worker.add(task, calls)
-        buffers += batch_frame(batch)
-        worker.process.claim(batch.token, len(calls))
+        buffers += batch_frame(worker, batch)
         worker.process.send(buffers)
+        worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
         self._watch_writing(worker)
 
     def _watch_writing(self, worker: Worker) -> None:
@@ -192,7 +189,7 @@ class Pool:
             batch.done += count
             at += count
             if batch.done == len(batch.calls):
-                worker.batches.popleft()
+                worker.remove(batch)
 
     def _report(self, worker: Worker, batch: Batch, results: Results, first: int, count: int) -> None:
         task, stop = batch.task, first + count
@@ -239,7 +236,7 @@ class Pool:
             kept = len(batch.calls) - taken
             back, batch.calls = batch.calls[kept:], batch.calls[:kept]
             if batch.done == kept:
-                worker.batches.remove(batch)
+                worker.remove(batch)
             if batch.task.number not in self._tasks:
                 continue  # it was failed as a whole
             batch.task.waiting.appendleft(back)

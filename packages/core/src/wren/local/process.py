@@ -5,7 +5,7 @@ tasks    ──▶ frames: contexts, jobs, batches
 claims   ──▶ one token for each call; either side may take it
 results  ◀── frames: one for each call
 output   ◀── an anonymous file: stdout and stderr
-page     ◀── shared memory: when the running call began
+shared   ◀─▶ memory: when the running call began, and what is large, in each direction
 lifeline ──▶ nothing; its closing kills the worker
 """
 
@@ -23,14 +23,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from wren import wire
 from wren.spi import Pickled, Stored
 from wren.worker import output, stream
-from wren.worker.pipe import PAGE
+from wren.worker.shared import LEAST, Shared
 
 _ROOT: Final = str(Path(__file__).parents[2])  # the folder that `wren` is imported from
 # `-c` rather than `-m`: runpy would be a third of the start.  Of the folder only `wren` is wanted, before the handshake
@@ -54,20 +54,20 @@ class NestedCalls:
     returned: bytes | None
 
 
-@dataclass(slots=True)
 class Results:
     """What one read brought, in columns.  `apart` are those that are no results: `Failure` and `NestedCalls`."""
 
-    received: int = 0  # bytes
-    ready: bool = False
-    calls: list[int] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    started: list[float] = field(default_factory=list)
-    stopped: list[float] = field(default_factory=list)
-    logs: dict[int, str] = field(default_factory=dict)  # by position
-    peaks: dict[int, int] = field(default_factory=dict)  # likewise
-    apart: list[int] = field(default_factory=list)  # positions
-    eof: bool = False
+    __slots__ = ("apart", "eof", "logs", "peaks", "ready", "received", "started", "stopped", "values")
+
+    def __init__(self) -> None:
+        self.received = 0  # bytes
+        self.ready = self.eof = False
+        self.values: list[Any] = []
+        self.started: list[float] = []
+        self.stopped: list[float] = []
+        self.logs: dict[int, str] = {}  # by position
+        self.peaks: dict[int, int] = {}  # likewise
+        self.apart: list[int] = []  # positions
 
 
 class WorkerProcess:
@@ -80,9 +80,9 @@ class WorkerProcess:
             self.results, results = _pipe(ours, theirs)
             lifeline, _ = _pipe(theirs, ours)
             self._output = _memory("wren-output", ours)
-            page = _memory("wren-page", theirs)
-            os.ftruncate(page, mmap.PAGESIZE)
-            self._page = mmap.mmap(page, mmap.PAGESIZE)
+            shared = _memory("wren-shared", theirs)
+            Shared.make(shared)
+            self._shared = Shared(shared)
             fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
             for fd in (self._tasks, self.results):
                 _enlarge(fd)
@@ -92,7 +92,7 @@ class WorkerProcess:
             # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
             self._taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             ours.callback(os.close, self._taken_back)
-            inherited = (tasks, results, claims, self._output, page, lifeline)
+            inherited = (tasks, results, claims, self._output, shared, lifeline)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", *_flags(), "-c", _BOOT, _ROOT, *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ class WorkerProcess:
         return bool(self._pending)
 
     def claim(self, token: int, count: int) -> None:
-        """Offer `count` calls of the batch `token`; before its frame is sent."""
+        """Offer `count` calls of the batch `token`, whose frame was sent, or waits to be written."""
         os.write(self._claims, stream.CLAIM.pack(token) * count)
 
     def send(self, buffers: Sequence[wire.Buffer]) -> None:
@@ -142,6 +142,14 @@ class WorkerProcess:
                 written -= len(self._pending.popleft())
             if written:
                 self._pending[0] = self._pending[0][written:]
+
+    def share(self, chunks: Sequence[wire.Buffer], size: int) -> int | None:
+        """The place of a copy that the worker can see; None if it is small, or there is no room."""
+        return self._shared.tasks.put(chunks, size) if size >= LEAST else None
+
+    def unshare(self, place: int | None) -> None:
+        """What was shared before that place is not needed any more; None: nothing is."""
+        self._shared.tasks.free(place)
 
     @property
     def tasks(self) -> int:
@@ -181,7 +189,13 @@ class WorkerProcess:
         buffer, start, end = self._buffer, self._start, self._end
         needed = 0
         while end - start >= stream.HEAD.size:
-            kind, tag, number, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
+            if buffer[start] == stream.SMALL:
+                count = self._parse_small(found, start)
+                start += count * stream.SMALL_RESULT.size
+                if count:
+                    continue
+                break
+            kind, tag, _, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
             body = start + stream.HEAD.size
             if body + size + extra > end:
                 needed = stream.HEAD.size + size + extra
@@ -190,28 +204,54 @@ class WorkerProcess:
             if kind == stream.READY:
                 self.ready = found.ready = True
                 continue
-            if tag == stream.PLAIN:
-                value: Any = pickle.loads(buffer[body : body + size])  # noqa: S301 - from our own child
-            elif tag == stream.PICKLED:
-                # A large result has a buffer of its own and keeps it; a small one is copied out of the shared one.
-                value = Pickled(buffer[body : body + size] if size > _BUFFER else bytes(buffer[body : body + size]))
-            elif tag == stream.STORED:
-                value = Stored(0, size=stream.SIZE.unpack_from(buffer, body)[0])
-            elif tag == stream.NESTED:
-                value = NestedCalls(bytes(buffer[body : body + size]) if size else None)
-                found.apart.append(len(found.values))
-            else:
-                value = pickle.loads(buffer[body : body + size])  # noqa: S301 - from our own child
-                found.apart.append(len(found.values))
             if extra:
                 found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")
             if peak:
                 found.peaks[len(found.values)] = peak
-            found.calls.append(number)
-            found.values.append(value)
+            self._take(found, tag, buffer[body : body + size])
             found.started.append(started)
             found.stopped.append(stopped)
         self._make_room(start, end, needed)
+
+    def _parse_small(self, found: Results, start: int) -> int:
+        """Take in the SMALL frames that begin at `start`, in columns: how many."""
+        size = stream.SMALL_RESULT.size
+        most = (self._end - start) // size
+        if not most:
+            return 0
+        frames = stream.SMALL_RESULT.iter_unpack(self._buffer[start : start + most * size])
+        kinds, _, _, _, _, started, stopped, peaks, bodies = zip(*frames, strict=True)
+        # From the first that is another on, what was unpacked are no frames.
+        count = next((at for at, kind in enumerate(kinds) if kind != stream.SMALL), most)
+        if count < most:
+            started, stopped, peaks, bodies = started[:count], stopped[:count], peaks[:count], bodies[:count]
+        if any(peaks):
+            found.peaks.update((at, peak) for at, peak in enumerate(peaks, len(found.values)) if peak)
+        found.values += map(pickle.loads, bodies)
+        found.started += started
+        found.stopped += stopped
+        return count
+
+    def _take(self, found: Results, tag: int, body: memoryview) -> None:
+        """Take in what a call has ended with."""
+        end = None
+        if tag & stream.SHARED:
+            place, size = stream.PLACE.unpack(body)
+            tag, body, end = tag & ~stream.SHARED, self._shared.results.get(place, size), place + size
+        if tag == stream.PICKLED:
+            # What has a buffer of its own keeps it; anything else is copied out of one that is used again.
+            value: Any = Pickled(body if end is None and len(body) > _BUFFER else bytes(body))
+        elif tag == stream.STORED:
+            value = Stored(0, size=stream.SIZE.unpack(body)[0])
+        elif tag == stream.NESTED:
+            value = NestedCalls(bytes(body) if body else None)
+        else:  # a plain result, or a failure
+            value = pickle.loads(body)  # noqa: S301 - from our own child
+        if tag in (stream.NESTED, stream.FAILED):
+            found.apart.append(len(found.values))
+        found.values.append(value)
+        if end is not None:
+            self._shared.taken[0] = end
 
     def _make_room(self, start: int, end: int, needed: int) -> None:
         """Move what is incomplete to the front of a buffer that the whole frame fits in, unless it is there already."""
@@ -229,14 +269,13 @@ class WorkerProcess:
     @property
     def began(self) -> float:
         """When the running call began (`time.monotonic`), 0.0 if none runs."""
-        began: float = PAGE.unpack_from(self._page, 0)[0]
-        return began
+        return self._shared.began[0]
 
     def resident(self) -> int:
-        """Bytes of memory that it uses, 0 when it is gone."""
+        """Bytes of memory that it uses beside what it shares with this process, 0 when it is gone."""
         try:
             with open(f"/proc/{self.pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * mmap.PAGESIZE
+                return int(file.read().split()[1]) * mmap.PAGESIZE - self._shared.used
         except OSError:
             return 0
 
@@ -261,7 +300,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
         self._descriptors.close()
-        self._page.close()
+        self._shared.close()
 
 
 def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:

@@ -30,21 +30,23 @@ class Output:
             err.flush()
         except (OSError, ValueError):  # the call closed it, or its descriptor
             self._streams = self._open()
-        if not self._is_standard():  # the call closed the descriptors, and what it opened then has their numbers
+        size = self._size()
+        if size is None:  # the call closed the descriptors, and what it opened then has their numbers
             self._streams = self._open()
-        size = os.lseek(self._fd, 0, os.SEEK_END)
+            size = os.fstat(self._fd).st_size
         if not size:
             return ()
         logs = read(self._fd, size)
         os.ftruncate(self._fd, 0)
         return (logs,)
 
-    def _is_standard(self) -> bool:
+    def _size(self) -> int | None:
+        """Bytes that have been printed; None if what is stdout now is not the file."""
         try:
             found = os.fstat(1)
         except OSError:
-            return False
-        return found.st_ino == self._inode and found.st_dev == self._device
+            return None
+        return found.st_size if found.st_ino == self._inode and found.st_dev == self._device else None
 
     def _open(self) -> tuple[TextIO, TextIO]:
         """New stdout and stderr; a line that is complete is in the file, also when the process dies."""

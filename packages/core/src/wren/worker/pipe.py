@@ -6,15 +6,13 @@ after a death the tokens that are left say exactly which calls had not begun.  E
 the next call is claimed: a crash costs the one call that was running.
 
 Three more descriptors: `output`, an anonymous file that is stdout and stderr and outlives the process, for the last
-words of a crash; `page`, one float64 of shared memory, the time the running call began (0: none), for its timeout; and
-`lifeline`, which kills the process the moment the client is gone.
+words of a crash; `shared`, memory with the time the running call began, for its timeout, and with what is too large for
+a pipe; and `lifeline`, which kills the process the moment the client is gone.
 """
 
-import mmap
 import os
 import pickle
 import signal
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,11 +38,12 @@ from wren.worker.run import (
     opener,
     run,
     run_call,
+    run_loaded,
     store_status,
 )
-from wren.worker.stream import FAILED
+from wren.worker.shared import LEAST, Shared
+from wren.worker.stream import FAILED, PLAIN, SMALL_BODY, SMALL_RESULT
 
-PAGE: Final = struct.Struct("<d")
 WEIGHED: Final = 0.001  # seconds that a call takes for its memory to be looked at, which costs 8 us
 
 
@@ -61,19 +60,26 @@ class Times(NamedTuple):
     stopped: float
 
 
-class _Job(NamedTuple):
+class _Terms(NamedTuple):
+    """How the calls of a job are run, beside calling the function."""
+
     header: Header
     storage: Callable[[], WorkerStorage]  # opened when it is first needed
+
+
+class _Job(NamedTuple):
+    function: str  # its id
+    terms: _Terms | None
 
 
 class PipeShell:
     """The state of a worker: functions, jobs and the batch that calls are claimed from."""
 
-    def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, page: int) -> None:
+    def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, shared: int) -> None:
         self._tasks = tasks
         self._results, self._claims = results, claims
         self._output = Output(output)
-        self._page = mmap.mmap(page, mmap.PAGESIZE)
+        self._shared = Shared(shared)
         self._pid = os.getpid()
         self._isolation = Isolation()
         self._memory = OwnMemory()
@@ -88,7 +94,7 @@ class PipeShell:
         claimed = b""
         calls: Calls = iter(())
         while claim := os.read(self._claims, stream.CLAIM.size):
-            PAGE.pack_into(self._page, 0, time.monotonic())  # loading the function may take for ever, too
+            self._shared.began[0] = time.monotonic()  # loading the function may take for ever, too
             if claim != claimed:
                 claimed = claim
                 calls = self._next_batch(*stream.CLAIM.unpack(claim))
@@ -96,7 +102,7 @@ class PipeShell:
 
     def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
         started = time.monotonic()
-        PAGE.pack_into(self._page, 0, started)
+        self._shared.began[0] = started
         result = work(*arguments)
         stopped = time.monotonic()
         if os.getpid() != self._pid:
@@ -106,13 +112,30 @@ class PipeShell:
         if self._persist is not None:
             result = self._persist(call, result, Times(started, stopped), b"".join(logs), peak)
         # Before the client can know the result: it may not take this for the next call's time.
-        PAGE.pack_into(self._page, 0, 0.0)
+        self._shared.began[0] = 0.0
         self._isolation.restore()
         tag, chunks = result
+        if tag == PLAIN and len(chunks) == 1 and len(chunks[0]) <= SMALL_BODY and not logs:
+            os.write(
+                self._results,
+                SMALL_RESULT.pack(stream.SMALL, PLAIN, call, len(chunks[0]), 0, started, stopped, peak, chunks[0]),
+            )
+            return
+        tag, chunks = self._share(tag, chunks)
         frame = stream.frame(
             stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped, peak=peak
         )
         stream.write(self._results, frame)
+
+    def _share(self, tag: int, chunks: list[bytes]) -> Result:
+        """The body of a RESULT, or if it is large where it is in the shared memory."""
+        size = sum(map(len, chunks))
+        if size < LEAST:
+            return tag, chunks
+        ring = self._shared.results
+        ring.free(self._shared.taken[0])
+        place = ring.put(chunks, size)
+        return (tag, chunks) if place is None else (tag | stream.SHARED, [stream.PLACE.pack(place, size)])
 
     # ---- what the client sends
 
@@ -122,63 +145,75 @@ class PipeShell:
             head = stream.HEAD.unpack(stream.read_exactly(self._tasks, stream.HEAD.size))
             kind, tag, number, size, extra, *_ = head
             body = pickle.loads(stream.read_exactly(self._tasks, size))  # noqa: S301 - from the client's pipe
-            if kind == stream.JOB:
-                self._add_job(number, body, extra)
-            elif kind == stream.CONTEXT:
-                sys.path[:] = body.path
-                self._isolation.take_over(body.env, body.cwd)
-            elif kind == stream.BATCH:
-                arguments = memoryview(stream.read_exactly(self._tasks, extra))
-                if tag == token:
-                    return self._calls(self._jobs[number], body, arguments)
+            if kind == stream.CONTEXT:
+                context = stream.Context(*body)
+                sys.path[:] = context.path
+                self._isolation.take_over(context.env, context.cwd)
+                continue
+            batch = stream.Batch(*body)
+            if batch.job is not None:
+                job = stream.Job(*batch.job)
+                self._add_job(number, job)
+                extra -= job.size
+            arguments = memoryview(stream.read_exactly(self._tasks, extra)) if extra else memoryview(b"")
+            if tag == token:
+                return self._calls(self._jobs[number], batch, arguments)
 
-    def _add_job(self, number: int, job: stream.Job, extra: int) -> None:
+    def _add_job(self, number: int, job: stream.Job) -> None:
         for old in job.forget_jobs:
             self._jobs.pop(old, None)
         for name in job.forget_functions:
             self._functions.pop(name, None)
-        if extra:
-            reader = stream.BoundedReader(self._tasks, extra)
-            self._functions[job.header.function.id] = _load_function(reader)
+        if job.size:
+            reader = stream.BoundedReader(self._tasks, job.size)
+            self._functions[job.function] = _load_function(reader)
             reader.drain()
             self._isolation.restore()
-        self._jobs[number] = _Job(job.header, opener(job.header))
+        terms = None
+        if job.header:
+            header: Header = pickle.loads(job.header)  # noqa: S301 - from the client's pipe
+            terms = _Terms(header, opener(header))
+        self._jobs[number] = _Job(job.function, terms)
 
     # ---- calls
 
     def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> Calls:
-        header = job.header
-        function = self._functions[header.function.id]
-        self._persist = partial(self._store_status, job, batch.attempt) if header.persist else None
-        simple = not (header.env or header.inject or header.gathered or header.persist)
-        if simple and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
+        terms, calls = job.terms, range(*batch.calls) if type(batch.calls) is tuple else batch.calls
+        function = self._functions[job.function]
+        persist = terms is not None and terms.header.persist
+        self._persist = partial(self._store_status, terms, batch.attempt) if persist else None
+        if terms is None and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             process.storage = None
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
-            return zip(batch.calls, repeat(run), zip(repeat(function), batch.plain[0]))
-        loaders = _loaders(batch, arguments, job.storage)
+            return zip(calls, repeat(run), zip(repeat(function), batch.plain[0]))
+        if batch.place is not None:
+            arguments = self._shared.tasks.get(batch.place, sum(batch.sizes or ()))
+        loaders = _loaders(batch, arguments, terms)
         return (
-            (call, self._call, (job, batch.attempt, call, load))
-            for call, load in zip(batch.calls, loaders, strict=True)
+            (call, self._call, (job, batch.attempt, call, load)) for call, load in zip(calls, loaders, strict=True)
         )
 
     def _call(self, job: _Job, attempt: int, call: int, load: Loader) -> Result:
         """One call with all that its job asks for."""
-        header = job.header
-        function = self._functions[header.function.id]
+        function = self._functions[job.function]
         if isinstance(function, list):
             return FAILED, function
+        if job.terms is None:
+            process.storage = None
+            return run_loaded(function, load)
+        header, storage = job.terms
         self._isolation.apply(header.env)
-        return run_call(header, call, attempt, function, load, job.storage)
+        return run_call(header, call, attempt, function, load, storage)
 
     def _store_status(
-        self, job: _Job, attempt: int, call: int, result: Result, times: Times, logs: bytes, peak: int
+        self, terms: _Terms, attempt: int, call: int, result: Result, times: Times, logs: bytes, peak: int
     ) -> Result:
         """Store the status of a call that has ended: its result, or why it has none for that."""
         epoch, text, worker = time.time() - time.monotonic(), logs.decode("utf-8", "replace"), f"process {self._pid}"
         started, stopped = times.started + epoch, times.stopped + epoch
-        status = call_status(job.header, call, attempt, result, started, stopped, text, worker, peak)
+        status = call_status(terms.header, call, attempt, result, started, stopped, text, worker, peak)
         try:
-            store_status(job.storage(), job.header, status)
+            store_status(terms.storage(), terms.header, status)
         except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
             return FAILED, failure(error, kind="storage", message="the status cannot be stored")
         return result
@@ -193,15 +228,15 @@ def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[by
     return function
 
 
-def _loaders(batch: stream.Batch, arguments: memoryview, storage: Callable[[], WorkerStorage]) -> Iterator[Loader]:
+def _loaders(batch: stream.Batch, arguments: memoryview, terms: _Terms | None) -> Iterator[Loader]:
     """What loads the arguments of each call of a batch."""
     if batch.plain is not None:
         args, kwargs = batch.plain
         for index, values in enumerate(args):
             yield partial(_plain, values, kwargs[index] if kwargs else {})
-    elif batch.stored is not None:
+    elif batch.stored is not None and terms is not None:
         for place in batch.stored:
-            yield partial(load_arguments, place, storage)
+            yield partial(load_arguments, place, terms.storage)
     else:
         start = 0
         for size in batch.sizes or ():

@@ -84,6 +84,19 @@ def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
     return encode(value)
 
 
+def run_loaded(function: Callable[..., Any], load: Callable[[], Arguments]) -> Result:
+    """The same with arguments that are loaded now.  Never raises."""
+    try:
+        args, kwargs = load()
+    except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
+        return _not_loaded(error)
+    return run(function, args, kwargs)
+
+
+def _not_loaded(error: BaseException) -> Result:
+    return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
+
+
 def run_call(
     header: Header,
     call: int,
@@ -95,8 +108,8 @@ def run_call(
     """One call with all that its job asks for, as the tag and the body's chunks of a RESULT frame.  Never raises."""
     try:
         args, kwargs = load()
-    except BaseException as error:  # noqa: BLE001 - unpickling imports the user's modules, which may raise anything
-        return FAILED, failure(error, kind="arguments", message="the arguments cannot be loaded by the worker")
+    except BaseException as error:  # noqa: BLE001 - as above
+        return _not_loaded(error)
     process.storage = storage_of(header.bucket, storage) if header.storage is not None else None
     try:
         kwargs = fill_in(header.inject, call, kwargs) if header.inject else kwargs
@@ -201,6 +214,8 @@ def encode(value: object) -> Result:
     kind = type(value)
     if kind in SCALARS and not (kind in (str, bytes) and len(value) > PLAIN_LIMIT):  # type: ignore[arg-type]
         return PLAIN, [pickle.dumps(value, 5)]
+    if kind is bytes:
+        return PLAIN, pickle_chunks(value)  # to unpickle them is one copy, and so is to keep the pickle
     try:
         if process.recorder is not None:
             return process.recorder.encode(value)

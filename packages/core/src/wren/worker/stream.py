@@ -9,12 +9,16 @@ clock for all processes; `peak` is the memory in bytes that the process had at m
 
     client -> worker    number        tag     body                                     extra
     CONTEXT             -             -       pickled `Context`                        -
-    JOB                 of the job    -       pickled `Job`                            the function, when not yet there
-    BATCH               of the job    token   pickled `Batch`                          the pickled arguments, if any
+    BATCH               of the job    token   pickled `Batch`, with its `Job` if that  the function, when not yet there,
+                                              is not yet there                         and the pickled arguments, if any
 
     worker -> client
     READY               process id    -       -                                        -
     RESULT              call id       state   the result or the `Failure`, pickled     what the call printed (UTF-8)
+    SMALL               call id       PLAIN   the same, then zeros up to 28 bytes      -
+
+What is large may be in the shared memory (`wren.worker.shared`) instead: a BATCH says where, and of a RESULT the state
+has the flag SHARED and the body is a `PLACE`.
 
 Objects are pickled with protocol 5 in one stream whose large buffers are written as they are, without a copy; read
 back with `readinto` they need none either, which is what out-of-band buffers would give, with one length in place of
@@ -33,24 +37,32 @@ from functools import cache
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from wren.wire import Buffer, Gather, Header, Span
+from wren.wire import Buffer, Gather, Span
 
 HEAD: Final = struct.Struct("<BxxxIIQQddQ")
 CLAIM: Final = struct.Struct("<I")  # what a claim pipe carries: for each call the token of its batch
 
-CONTEXT, JOB, BATCH, READY, RESULT = range(1, 6)
+CONTEXT, BATCH, READY, RESULT, SMALL = range(1, 6)
+
+SMALL_RESULT: Final = struct.Struct("<BxxxIIQQddQ28s")  # of one size, so that the client reads many of them as columns
+SMALL_BODY: Final = 28  # bytes that any number has, and a short text
+PLACE: Final = struct.Struct("<QQ")  # position and size
 
 SIZE: Final = struct.Struct("<Q")
 
 # The tag of a RESULT: how its body is to be read.
-PLAIN = 0  # a small scalar: safe to unpickle at once, in any thread
+PLAIN = 0  # a small scalar, or bytes: safe to unpickle at once, in any thread
 PICKLED = 1  # unpickled when the caller asks for it
 STORED = 2  # too large for the frame and in the storage already: the body is the result's size, `SIZE`
 FAILED = 3  # a `wren.wire.Failure`
 NESTED = 4  # no pickle but an encoded `wren.wire.Returned`; no body: that is in the storage already
+SHARED = 16  # a flag: the body is in the shared memory
 
 SCALARS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
 PLAIN_LIMIT: Final = 4096  # bytes or characters; larger ones are not worth unpickling before they are asked for
+
+
+# What the client sends is pickled as plain tuples, of which a worker makes these: that takes a third of the time.
 
 
 class Context(NamedTuple):
@@ -64,19 +76,23 @@ class Context(NamedTuple):
 class Job(NamedTuple):
     """A job as a worker keeps it.  `forget_*`: what the client will not refer to any more."""
 
-    header: Header
-    forget_jobs: Sequence[int]
-    forget_functions: Sequence[str]
+    function: str  # its id
+    size: int = 0  # of its pickle, at the beginning of the frame's extra bytes; 0: it is there
+    header: bytes = b""  # pickled; empty: it says nothing of how the calls are run
+    forget_jobs: Sequence[int] = ()
+    forget_functions: Sequence[str] = ()
 
 
 class Batch(NamedTuple):
-    """Some calls for one worker; exactly one of the last three says what their arguments are."""
+    """Some calls for one worker; exactly one of `plain`, `sizes` and `stored` says what their arguments are."""
 
     attempt: int
-    calls: Sequence[int]
+    calls: Sequence[int]  # a tuple: beginning and end of adjacent ones
+    job: Job | None = None  # the first time
     plain: tuple[Sequence[tuple[Any, ...]], Sequence[dict[str, Any]] | None] | None = None  # args and kwargs of scalars
-    sizes: Sequence[int] | None = None  # of the pickles of (args, kwargs) in the frame's extra bytes
+    sizes: Sequence[int] | None = None  # of the pickles of (args, kwargs), which are the frame's extra bytes
     stored: Sequence[Span | Gather] | None = None
+    place: int | None = None  # where the pickles are in the shared memory, if they are not in the frame
 
 
 def frame(

@@ -1,0 +1,122 @@
+"""The pickles of functions, of which those that cannot have changed are remembered.
+
+Pickling a function of `__main__` takes longer than all else that a short call needs of the client, and who makes one
+call after another makes them of the same function.  What its pickle is made of is looked at each time: the code, the
+defaults, what the closure holds and what its globals refer to.  Where each of those is a constant, or goes by
+reference, the pickle of before is the pickle of now.
+"""
+
+import hashlib
+import operator
+import os
+import pickle
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
+
+from wren.serialize import by_value_modules, pickle_function
+from wren.wire import Blob
+from wren.worker.stream import SCALARS
+
+__all__ = ["HASH_LIMIT", "pickle_blob"]
+
+HASH_LIMIT: Final = 1 << 20  # bytes; hashing a larger function costs more than sending it down a pipe again
+
+_ABSENT: Final = object()
+
+
+class _Known(NamedTuple):
+    """A pickle, and the objects that it was made of."""
+
+    code: CodeType
+    names: list[str]  # what the code may refer to among the globals
+    parts: list[Any]
+    modules: int  # how many there were: of a package those take part that were imported
+    blob: Blob
+    chunks: list[bytes]
+
+
+_known: Final[weakref.WeakKeyDictionary[Callable[..., Any], _Known]] = weakref.WeakKeyDictionary()
+
+
+def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, list[bytes]]:
+    """A function's pickle and what it is known by: its SHA-256, or a unique name if it is large and not `hashed`.
+
+    SerializationError names what in it cannot be pickled.
+    """
+    if type(function) is not FunctionType or by_value_modules():
+        return _make(function, hashed=hashed)
+    known = _known.get(function)
+    if known is not None:
+        same = known.code is function.__code__ and known.modules == len(sys.modules)
+        if same and _alike(_parts(function, known.names), known.parts):
+            return known.blob, known.chunks
+        del _known[function]
+    blob, chunks = _make(function, hashed=hashed)
+    names = list(_names(function.__code__))
+    parts = _parts(function, names)
+    if blob.size <= HASH_LIMIT and parts is not None and all(map(_constant, parts)):
+        _known[function] = _Known(function.__code__, names, parts, len(sys.modules), blob, chunks)
+    return blob, chunks
+
+
+def _make(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, list[bytes]]:
+    chunks = pickle_function(function)
+    size = sum(map(len, chunks))
+    if size > HASH_LIMIT and not hashed:
+        return Blob(os.urandom(16).hex(), size), chunks
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return Blob(digest.hexdigest(), size), chunks
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """What the code, and that of functions within it, may refer to by name."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _parts(function: FunctionType, names: Iterable[str]) -> list[Any] | None:
+    """What the function's pickle is made of beside its code; None if that cannot be told."""
+    if function.__dict__ or function.__kwdefaults__:
+        return None
+    parts = [function.__name__, function.__qualname__, function.__module__, function.__doc__]
+    found = function.__globals__.get
+    parts += [found(name, _ABSENT) for name in names]
+    parts += function.__defaults__ or ()
+    parts += function.__annotations__.values()
+    try:
+        parts += [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:  # a cell that is empty yet
+        return None
+    return parts
+
+
+def _alike(parts: list[Any] | None, others: list[Any]) -> bool:
+    return parts is not None and len(parts) == len(others) and all(map(operator.is_, parts, others))
+
+
+def _constant(value: object) -> bool:
+    """Whether an object never changes, or is pickled by reference."""
+    kind = type(value)
+    if kind in SCALARS or value is _ABSENT:
+        return True
+    if kind is ModuleType:
+        name = value.__name__  # type: ignore[attr-defined]
+        return name != "__main__" and sys.modules.get(name) is value
+    if kind in (type, FunctionType, BuiltinFunctionType):
+        return getattr(value, "__module__", None) != "__main__" and _importable(value)
+    return getattr(kind, "__module__", None) == "typing"  # of an annotation: Any, and what is made of such
+
+
+def _importable(value: object) -> bool:
+    try:
+        pickle.dumps(value, 5)
+    except Exception:  # noqa: BLE001 - for whatever reason: then it goes by value
+        return False
+    return True
