@@ -5,7 +5,7 @@ import hashlib
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, Protocol, TypeVar
 
@@ -63,7 +63,7 @@ class Packer:
             return Packed(blob, arguments, in_storage=False)
         stores_function = blob.size > limit
         if stores_function:
-            blob = replace(blob, key=f"wren/functions/{blob.id}")
+            blob = blob._replace(key=f"wren/functions/{blob.id}")
             self._store_function(blob, code)
         spans = self._store_arguments(executor, job, arguments, limit)
         return Packed(
