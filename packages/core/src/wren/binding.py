@@ -9,7 +9,6 @@ import functools
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import BindingError, Unsupported
@@ -33,8 +32,7 @@ Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The arguments of all calls of a job, in columns; `kwargs` is None when no call has any."""
 
     args: list[tuple[Any, ...]]

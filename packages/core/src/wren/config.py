@@ -51,8 +51,7 @@ class Value(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Sections of raw values."""
 
     sections: Mapping[str, Mapping[str, Value]]

@@ -5,7 +5,6 @@ program's own figures, backend and settings stay as they are, and any thread may
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -35,8 +34,7 @@ THICKEST: Final = 12.0  # points that a bar is high at most
 CROWDED, SPARSE = 0.5, 2.0  # points that it is high at least, among thousands and among few
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """When the calls of a job ran: what is left of it when its results were read and its objects removed."""
 
     job_id: str
@@ -61,9 +59,6 @@ class Times:
             times = (_pick(column, calls) for column in (table.started, table.stopped))
             made.append(cls(table.job_id, table.submitted, _pick(table.states, calls), *times))
         return made
-
-    def __len__(self) -> int:
-        return len(self.states)
 
 
 def _pick(values: Sequence[T], calls: set[int]) -> list[T]:
@@ -137,7 +132,12 @@ def _draw_concurrency(axes: "Axes", jobs: Sequence[Times | CallTable]) -> None:
         legend.append((colour, _named(job)))
         below = level
     most, end = max(below, default=0), max(moments, default=0.0)
-    axes.set_title(f"{_calls(sum(map(len, jobs)))}, at most {most:,} at once", loc="left", fontweight="bold", pad=12)
+    axes.set_title(
+        f"{_calls(sum(len(job.states) for job in jobs))}, at most {most:,} at once",
+        loc="left",
+        fontweight="bold",
+        pad=12,
+    )
     _frame(axes, end)
     axes.set_ylabel("calls that ran", color=INK)
     axes.set_ylim(0, max(most, 1) * 1.05)
@@ -152,7 +152,7 @@ def _draw(axes: "Axes", tables: Sequence[Times | CallTable]) -> None:
     rows = 0
     for table in tables:
         ended = list(_bars(table, rows, epoch))
-        rows += len(table)
+        rows += len(table.states)
         ran.append([bar for bar, failure in ended if not failure])
         failed += [bar for bar, failure in ended if failure]
     end = max([0.0, *(bar.stop for bars in [*ran, failed] for bar in bars)])
@@ -175,7 +175,7 @@ def _draw(axes: "Axes", tables: Sequence[Times | CallTable]) -> None:
 
 def _named(job: Times | CallTable) -> str:
     """A job for the legend."""
-    return f"{KINDS.get(job.job_id[:1], 'job')} {job.job_id}: {_calls(len(job))}"
+    return f"{KINDS.get(job.job_id[:1], 'job')} {job.job_id}: {_calls(len(job.states))}"
 
 
 def _bars(table: Times | CallTable, row: int, epoch: float) -> Iterator[tuple[_Bar, bool]]:

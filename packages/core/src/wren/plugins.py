@@ -5,9 +5,8 @@ plugin came last, and a neighbour whose SDK is missing would break all.  wren's 
 """
 
 import difflib
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren.errors import PluginConflict, PluginError, PluginNotFound
 
@@ -31,8 +30,7 @@ _PACKAGES: Final = {
 _NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor"}
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(NamedTuple):
     """An installed plugin that nobody has loaded yet."""
 
     kind: Kind

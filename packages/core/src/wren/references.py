@@ -8,9 +8,10 @@ import dataclasses
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from wren.wire import without
 
 __all__ = ["Client", "Reference", "Role", "shown"]
 
@@ -65,8 +66,7 @@ class Role(NamedTuple):
 _ALONE: Final = Role()
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """What another process needs to read a job's results."""
 
     executor_id: str
@@ -75,12 +75,15 @@ class Reference:
     retries: int
     submitted: float
     executor: str  # of the storage keys
-    mac_key: bytes = field(repr=False)
+    mac_key: bytes
     bucket: str
     storage: str  # the plugin's name
     options: Mapping[str, Any]
     client: Client | None  # with which running calls end; None: they outlive it
     role: Role = _ALONE
+
+    def __repr__(self) -> str:
+        return without(self, "mac_key")
 
 
 def shown(options: Any) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class StartsTooManyWorkers(LocalCompute):
     name: ClassVar[str] = "too_many"
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
-        return super().deploy(replace(runtime, workers=(runtime.workers or 1) + 3), secrets)
+        return super().deploy(runtime._replace(workers=(runtime.workers or 1) + 3), secrets)
 
 
 class ShowsSecrets(ScriptedCompute):
@@ -182,7 +182,7 @@ class DeploysAnew(ScriptedCompute):
     deploys: ClassVar[Iterator[int]] = itertools.count()
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
-        return super().deploy(replace(runtime, name=str(next(self.deploys))), secrets)
+        return super().deploy(runtime._replace(name=str(next(self.deploys))), secrets)
 
 
 class UndeploysOnce(ScriptedCompute):
@@ -252,7 +252,7 @@ class RetriesByItself(ScriptedCompute):
 
 class DescribesAnotherPython(ScriptedCompute):
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        return replace(super().describe(runtime), python="3.9")
+        return super().describe(runtime)._replace(python="3.9")
 
 
 class IsNotThreadSafe(ScriptedCompute):

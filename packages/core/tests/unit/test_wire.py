@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren import wire
+from wren.job import CallOptions
 from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Nested, Payload, Returned, Span
 
 HEADER = Header(
@@ -399,6 +400,7 @@ def test_the_key_of_a_job_is_in_no_repr() -> None:
         STATUS._replace(result=b"swordfish"),
         Nested(b"swordfish", [b"swordfish"], env={"PASSWORD": "swordfish"}, retry_on=b"swordfish"),
         Returned(b"swordfish", [], []),
+        CallOptions({"PASSWORD": "swordfish"}),
     ],
     ids=lambda record: type(record).__name__,
 )
