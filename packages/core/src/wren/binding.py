@@ -4,7 +4,6 @@ The signature is looked at once for each job, and a check that needs only an ele
 elements together, so that binding 100,000 scalars costs a fraction of calling the function.
 """
 
-import difflib
 import functools
 import inspect
 import reprlib
@@ -224,6 +223,8 @@ class _Shown:
 
 
 def _with_guess(name: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 1)
     return f"{name} (did you mean {near[0]}?)" if near else name
 

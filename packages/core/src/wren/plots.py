@@ -6,7 +6,6 @@ program's own figures, backend and settings stay as they are, and any thread may
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from wren.errors import Unsupported
@@ -14,6 +13,8 @@ from wren.futures import Future
 from wren.table import FAILED, CallTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
 
 __all__ = ["Times", "histogram", "require_matplotlib", "timeline"]
@@ -82,7 +83,7 @@ def require_matplotlib() -> None:
         raise Unsupported(f"plots need matplotlib ({error}): pip install 'wren-core[plots]'") from error
 
 
-def timeline(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
+def timeline(jobs: Sequence[Times | CallTable], path: "str | Path") -> "Path":
     """Draw when each call of some jobs ran, one row for each call in the jobs' order, as a PNG; its path.
 
     A bar goes from the call's start to its end.  Failed calls have a colour of their own, and are a hair where they
@@ -92,7 +93,7 @@ def timeline(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
     return _save(lambda axes: _draw(axes, jobs), path)
 
 
-def histogram(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
+def histogram(jobs: Sequence[Times | CallTable], path: "str | Path") -> "Path":
     """Draw how many calls of some jobs ran at each moment, as a PNG; its path.
 
     Each job is a step, one upon the other.  The folder is made if missing.  Raises Unsupported without matplotlib.
@@ -100,8 +101,10 @@ def histogram(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
     return _save(lambda axes: _draw_concurrency(axes, jobs), path)
 
 
-def _save(draw: "Callable[[Axes], None]", path: str | Path) -> Path:
+def _save(draw: "Callable[[Axes], None]", path: "str | Path") -> "Path":
     require_matplotlib()
+    from pathlib import Path
+
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
