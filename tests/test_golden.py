@@ -20,7 +20,6 @@ import json
 import math
 import pickle
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -80,7 +79,7 @@ ENCODED: Final = b"".join(wire.encode_returned(RETURNED))
 PAYLOADS: Final = {
     "payload-inline": Payload(MINIMAL, 0, [Call(0, PICKLE), Call(1, b"")]),
     "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
-    "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, replace(GATHER, attempts={}, parameter=None))]),
+    "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, GATHER._replace(attempts={}, parameter=None))]),
     "payload-empty": Payload(MINIMAL, 0, []),
     "payload-code": Payload(MINIMAL, 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4)),
 }

@@ -40,6 +40,10 @@ def test_there_are_plugins_of_every_kind() -> None:
     assert {kind for kind, *_ in DECLARED} == set(KINDS)
 
 
+def test_core_knows_its_own_plugins() -> None:
+    assert {(kind, name): target for kind, name, target, owner in DECLARED if owner == plugins.CORE} == plugins.OWN
+
+
 @pytest.mark.parametrize(("kind", "name", "target", "distribution"), DECLARED)
 def test_every_declared_plugin_is_installed(kind: Kind, name: str, target: str, distribution: str) -> None:
     found = {(info.name, info.target, info.distribution) for info in plugins.installed(kind)}

@@ -5,7 +5,6 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -185,7 +184,7 @@ def test_a_forged_message_is_dropped_and_counted(
         messages = [
             wire.seal_status(b"a key of their own", status),
             b"\0" * wire.SEAL_SIZE + wire.encode_status(status),
-            wire.seal_status(header.mac_key, status)[: wire.SEAL_SIZE] + wire.encode_status(replace(status, attempt=1)),
+            wire.seal_status(header.mac_key, status)[: wire.SEAL_SIZE] + wire.encode_status(status._replace(attempt=1)),
             b"no status at all",
         ]
         reporter = SocketReporter(**header.reporter.options)

@@ -101,7 +101,7 @@ def test_a_backend_that_is_not_installed_says_what_to_install(
         found = entry_points(group=group) if name is None else entry_points(group=group, name=name)
         return [point for point in found if point.value.startswith("wren.")]
 
-    monkeypatch.setattr("wren.plugins.entry_points", of_core)
+    monkeypatch.setattr("importlib.metadata.entry_points", of_core)
     # Then
     with pytest.raises(PluginNotFound, match=f"pip install {package}"):
         getattr(pywren, name)()

@@ -4,12 +4,10 @@ The signature is looked at once for each job, and a check that needs only an ele
 elements together, so that binding 100,000 scalars costs a fraction of calling the function.
 """
 
-import difflib
 import functools
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -37,8 +35,7 @@ Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The arguments of all calls of a job, in columns; `kwargs` is None when no call has any."""
 
     args: list[tuple[Any, ...]]
@@ -235,6 +232,8 @@ class _Shown:
 
 
 def _with_guess(name: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 1)
     return f"{name} (did you mean {near[0]}?)" if near else name
 

@@ -6,11 +6,9 @@ plugin's entry point and becomes that plugin's typed options.
 """
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
-from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
@@ -51,8 +49,7 @@ class Value(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Sections of raw values."""
 
     sections: Mapping[str, Mapping[str, Value]]
@@ -63,7 +60,7 @@ class Config:
         if not isinstance(given, Mapping | NoneType):
             raise ConfigError(f"config is of type {type(given).__qualname__}: give a mapping of sections")
         path = _file()
-        layers: list[tuple[str, Mapping[str, Any]]] = [(str(path), _read(path))] if path else []
+        layers: list[tuple[str, Mapping[str, Any]]] = [(path, _read(path))] if path else []
         layers += [("the environment", _environment()), ("the argument config", given or {})]
         sections: dict[str, dict[str, Value]] = {}
         for source, layer in layers:
@@ -79,6 +76,8 @@ class Config:
 
     def check_sections(self, known: Iterable[str]) -> None:
         """ConfigError for a section that is none of these, but nearly; other ones are of plugins that are not here."""
+        import difflib
+
         names = set(known)
         for name, values in self.sections.items():
             near = difflib.get_close_matches(name, names, 1, cutoff=0.75) if name not in names else []
@@ -120,6 +119,8 @@ class Config:
         converted = {}
         for key, value in values.items():
             if key not in fields:
+                import difflib
+
                 near = difflib.get_close_matches(key, fields, 1)
                 guess = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(fields))}"
                 raise ConfigError(f"unknown key {key!r} in section [{section}] of {value.source}; {guess}")
@@ -138,19 +139,20 @@ def _convert(value: Value, kind: Any, place: str) -> Any:
         raise ConfigError(f"{place} must be {expected}, which this {type(value.raw).__name__} is not") from None
 
 
-def _file() -> Path | None:
+def _file() -> str | None:
     named = os.environ.get("WREN_CONFIG_FILE")
     if named:
-        return Path(named)
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return next((path for path in (Path(".wren.toml"), home / "wren" / "config.toml") if path.is_file()), None)
+        return named
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return next(filter(os.path.isfile, (".wren.toml", os.path.join(home, "wren", "config.toml"))), None)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            return tomllib.load(file)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from error
 

@@ -12,7 +12,6 @@ import itertools
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from wren.binding import Bound, reducer_parameter
@@ -80,7 +79,7 @@ class DeferredEngine:
         return [DeferredFuture(table, call) for call in range(len(table))]
 
     def _with_memory(self, options: CallOptions) -> CallOptions:
-        return replace(options, memory=self._memory) if options.memory is None else options
+        return options._replace(memory=self._memory) if options.memory is None else options
 
     def _keep(self, table: DeferredTable) -> DeferredTable:
         self._tables.add(table)

@@ -248,7 +248,7 @@ class Engine:
             self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
             reporters = [watcher.open(job) for watcher in self._watchers]
             if any(reporters):
-                job.header = replace(job.header, reporter=reporters[0])
+                job.header = job.header._replace(reporter=reporters[0])
             self._invoker.invoke(job, range(len(job.table)), 0)
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))

@@ -3,7 +3,6 @@
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
@@ -258,6 +257,8 @@ class FunctionExecutor:
         `fs`: which calls; None: all of this executor's, also those that were read or cleaned.  Raises Unsupported,
         which says what to install, without matplotlib.
         """
+        from pathlib import Path
+
         from wren.plots import histogram, timeline
 
         jobs = self._times if fs is None else Times.of_calls(checked(fs))

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from wren import callbacks
 from wren.errors import Undecided
@@ -29,8 +29,7 @@ SOONEST: Final = 0.005  # seconds between two looks at what is late
 EXAMINERS: Final = 16  # threads that examine what is late at the same time
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """Seconds.  `heartbeat` None: the channel does not say when a call starts, nor that its worker lives."""
 
     start_timeout: float

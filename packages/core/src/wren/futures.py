@@ -4,7 +4,6 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from wren.errors import WaitTimeout
@@ -142,7 +141,7 @@ class Future(concurrent.futures.Future[T], Generic[T]):
         if pickling.for_a_call:
             raise TypeError(f"{self!r} is no argument of a call: pass what it returned, future.result()")
         if table.reference is not None:
-            return attach, (replace(table.reference(), role=role), call)
+            return attach, (table.reference()._replace(role=role), call)
         if not self.done():
             raise TypeError(f"{self!r} cannot be pickled before it is done: ask for its call with persist=True")
         state, value = table.outcome(call)

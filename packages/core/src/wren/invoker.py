@@ -6,7 +6,6 @@ busy or could not be reached, at once and with a new deployment, but once only, 
 
 import itertools
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -137,6 +136,8 @@ class Invoker:
             return 0.0
         if not isinstance(error, Throttled | Unavailable):
             return None
+        import random
+
         # Apart from each other, so that they do not all come at the same time again.
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(invocation.delivery, 30)) * random.uniform(0.5, 1.0)
         if isinstance(error, Throttled) and error.delay is not None:

@@ -11,7 +11,7 @@ from wren.defaults import TIMEOUT, left_out, number
 from wren.errors import BindingError, CallLost, WorkerLost
 from wren.spi import Arguments, Invocation, Limits, Runtime
 from wren.table import CallTable
-from wren.wire import Blob, Buffer, Handle, Header
+from wren.wire import NOTHING, Blob, Buffer, Handle, Header, without
 
 if TYPE_CHECKING:
     from wren.nested import Followed
@@ -25,17 +25,19 @@ _NO_LIMITS: Final = Limits()
 FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """What the caller of call_async, map or map_reduce may ask for each call."""
 
-    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str | None] = NOTHING
     timeout: float | None = None  # seconds; None: no limit
     retries: int = 0
     retry_on: tuple[type[BaseException], ...] = RETRIED
     memory: int | None = None  # MiB; None: the executor's
     per_activation: int = 1  # calls that share one
     persist: bool | None = None  # results are stored, and stay; None: as the executor says
+
+    def __repr__(self) -> str:
+        return without(self, "env")
 
     @classmethod
     def of(

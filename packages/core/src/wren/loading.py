@@ -2,8 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import SerializationError, WrenError
 from wren.serialize import load_failure
@@ -14,8 +13,7 @@ from wren.worker.nested import compose
 __all__ = ["RAW", "Composed", "Raw", "load"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Composed:
+class Composed(NamedTuple):
     """The result of a function that returned futures: its pickle, and what gets the pickles of what they stand for."""
 
     value: Buffer

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -120,4 +119,4 @@ class Maker:
 
     def _runtime_of(self, options: CallOptions) -> Runtime:
         memory = self._runtime.memory if options.memory is None else options.memory
-        return self._runtimes.setdefault(memory, replace(self._runtime, memory=memory))
+        return self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))

@@ -5,9 +5,7 @@ program's own figures, backend and settings stay as they are, and any thread may
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from wren.errors import Unsupported
@@ -15,6 +13,8 @@ from wren.futures import Future
 from wren.table import FAILED, CallTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
 
 __all__ = ["Times", "histogram", "require_matplotlib", "timeline"]
@@ -35,8 +35,7 @@ THICKEST: Final = 12.0  # points that a bar is high at most
 CROWDED, SPARSE = 0.5, 2.0  # points that it is high at least, among thousands and among few
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """When the calls of a job ran: what is left of it when its results were read and its objects removed."""
 
     job_id: str
@@ -62,9 +61,6 @@ class Times:
             made.append(cls(table.job_id, table.submitted, _pick(table.states, calls), *times))
         return made
 
-    def __len__(self) -> int:
-        return len(self.states)
-
 
 def _pick(values: Sequence[T], calls: set[int]) -> list[T]:
     return [values[call] for call in sorted(calls)]
@@ -87,7 +83,7 @@ def require_matplotlib() -> None:
         raise Unsupported(f"plots need matplotlib ({error}): pip install 'wren-core[plots]'") from error
 
 
-def timeline(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
+def timeline(jobs: Sequence[Times | CallTable], path: "str | Path") -> "Path":
     """Draw when each call of some jobs ran, one row for each call in the jobs' order, as a PNG; its path.
 
     A bar goes from the call's start to its end.  Failed calls have a colour of their own, and are a hair where they
@@ -97,7 +93,7 @@ def timeline(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
     return _save(lambda axes: _draw(axes, jobs), path)
 
 
-def histogram(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
+def histogram(jobs: Sequence[Times | CallTable], path: "str | Path") -> "Path":
     """Draw how many calls of some jobs ran at each moment, as a PNG; its path.
 
     Each job is a step, one upon the other.  The folder is made if missing.  Raises Unsupported without matplotlib.
@@ -105,8 +101,10 @@ def histogram(jobs: Sequence[Times | CallTable], path: str | Path) -> Path:
     return _save(lambda axes: _draw_concurrency(axes, jobs), path)
 
 
-def _save(draw: "Callable[[Axes], None]", path: str | Path) -> Path:
+def _save(draw: "Callable[[Axes], None]", path: "str | Path") -> "Path":
     require_matplotlib()
+    from pathlib import Path
+
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -137,7 +135,12 @@ def _draw_concurrency(axes: "Axes", jobs: Sequence[Times | CallTable]) -> None:
         legend.append((colour, _named(job)))
         below = level
     most, end = max(below, default=0), max(moments, default=0.0)
-    axes.set_title(f"{_calls(sum(map(len, jobs)))}, at most {most:,} at once", loc="left", fontweight="bold", pad=12)
+    axes.set_title(
+        f"{_calls(sum(len(job.states) for job in jobs))}, at most {most:,} at once",
+        loc="left",
+        fontweight="bold",
+        pad=12,
+    )
     _frame(axes, end)
     axes.set_ylabel("calls that ran", color=INK)
     axes.set_ylim(0, max(most, 1) * 1.05)
@@ -152,7 +155,7 @@ def _draw(axes: "Axes", tables: Sequence[Times | CallTable]) -> None:
     rows = 0
     for table in tables:
         ended = list(_bars(table, rows, epoch))
-        rows += len(table)
+        rows += len(table.states)
         ran.append([bar for bar, failure in ended if not failure])
         failed += [bar for bar, failure in ended if failure]
     end = max([0.0, *(bar.stop for bars in [*ran, failed] for bar in bars)])
@@ -175,7 +178,7 @@ def _draw(axes: "Axes", tables: Sequence[Times | CallTable]) -> None:
 
 def _named(job: Times | CallTable) -> str:
     """A job for the legend."""
-    return f"{KINDS.get(job.job_id[:1], 'job')} {job.job_id}: {_calls(len(job))}"
+    return f"{KINDS.get(job.job_id[:1], 'job')} {job.job_id}: {_calls(len(job.states))}"
 
 
 def _bars(table: Times | CallTable, row: int, epoch: float) -> Iterator[tuple[_Bar, bool]]:

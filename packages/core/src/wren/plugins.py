@@ -1,23 +1,35 @@
 """Finds plugins by kind and name among the installed distributions' entry points, and loads the one asked for.
 
 Each is loaded in a plugin manager of its own: in a shared one a `firstresult` hook knows no name and gives whichever
-plugin came last, and a neighbour whose SDK is missing would break all.  wren's own plugins come in the same way.
+plugin came last, and a neighbour whose SDK is missing would break all.  wren's own plugins come in the same way; only
+are the names of wren-core's known here, as looking through what is installed takes 20 ms of the first result.
 """
 
-import difflib
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren.errors import PluginConflict, PluginError, PluginNotFound
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from wren.spi import Compute, Monitor, Storage
 
-__all__ = ["KINDS", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage"]
+__all__ = ["KINDS", "OWN", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage", "shadowed"]
 
 Kind: TypeAlias = Literal["compute", "storage", "monitor"]
 KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")
+
+CORE: Final = "wren-core"
+# Its entry points: nobody else can have these names.
+OWN: Final[dict[tuple[Kind, str], str]] = {
+    ("compute", "localhost"): "wren.local.compute",
+    ("storage", "localhost"): "wren.local.storage",
+    ("storage", "memory"): "wren.local.memory",
+    ("monitor", "storage"): "wren.polling",
+}
 
 # What to install for the names that wren's own packages offer; a stranger's package says so in its own documentation.
 _PACKAGES: Final = {
@@ -31,8 +43,7 @@ _PACKAGES: Final = {
 _NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor"}
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(NamedTuple):
     """An installed plugin that nobody has loaded yet."""
 
     kind: Kind
@@ -42,13 +53,28 @@ class PluginInfo:
     version: str
 
 
+class _Found(NamedTuple):
+    """A plugin that can be loaded."""
+
+    distribution: str
+    target: str
+    load: Callable[[], Any]
+
+
 def installed(kind: Kind) -> list[PluginInfo]:
     """The plugins of a kind that the installed distributions offer, by name.  Imports none of them."""
+    from importlib.metadata import entry_points
+
     found = {_info(kind, point) for point in entry_points(group=f"wren.{kind}")}
     return sorted(found, key=lambda info: (info.name, info.distribution))
 
 
-def _info(kind: Kind, point: EntryPoint) -> PluginInfo:
+def shadowed(info: PluginInfo) -> bool:
+    """Whether a plugin is never loaded, as wren-core has one of its name."""
+    return (info.kind, info.name) in OWN and info.distribution != CORE
+
+
+def _info(kind: Kind, point: "EntryPoint") -> PluginInfo:
     dist = point.dist
     return PluginInfo(kind, point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
 
@@ -79,19 +105,19 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
 
     from wren import hookspecs
 
-    point = _find(kind, name)
-    owner = f"the {_NOUNS[kind]} {name!r} of {_info(kind, point).distribution}"
+    plugin = _find(kind, name)
+    owner = f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
-        manager.register(point.load(), name=name)
+        manager.register(plugin.load(), name=name)
         manager.check_pending()
         classes = getattr(manager.hook, f"wren_{kind}")()
     except Exception as error:  # importing a stranger's module may raise anything
         raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
     if len(classes) != 1:
         raise PluginError(
-            f"{owner} must implement the hook wren_{kind} once; {point.value} does so {len(classes)} times"
+            f"{owner} must implement the hook wren_{kind} once; {plugin.target} does so {len(classes)} times"
         )
     found: Any = classes[0]
     if not (isinstance(found, type) and issubclass(found, contract)):
@@ -102,7 +128,12 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
     return found
 
 
-def _find(kind: Kind, name: str) -> EntryPoint:
+def _find(kind: Kind, name: str) -> _Found:
+    target = OWN.get((kind, name))
+    if target is not None:
+        return _Found(CORE, target, partial(importlib.import_module, target))
+    from importlib.metadata import entry_points
+
     points = {
         (point.value, _info(kind, point).distribution): point for point in entry_points(group=f"wren.{kind}", name=name)
     }
@@ -110,7 +141,15 @@ def _find(kind: Kind, name: str) -> EntryPoint:
         owners = " and ".join(sorted(f"{owner} ({value})" for value, owner in points))
         raise PluginConflict(f"{owners} all offer a {_NOUNS[kind]} {name!r}: uninstall all but one")
     if points:
-        return next(iter(points.values()))
+        [((value, owner), point)] = points.items()
+        return _Found(owner, value, point.load)
+    raise PluginNotFound(_missing(kind, name))
+
+
+def _missing(kind: Kind, name: str) -> str:
+    """What to do where nobody offers the plugin."""
+    import difflib
+
     names = sorted({info.name for info in installed(kind)})
     package = _PACKAGES.get((kind, name))
     near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
@@ -120,4 +159,4 @@ def _find(kind: Kind, name: str) -> EntryPoint:
         cure = f"did you mean {near[0]!r}?"
     else:
         cure = "is its package installed in this environment?"
-    raise PluginNotFound(f"no {_NOUNS[kind]} {name!r}; {cure} (installed: {', '.join(names) or 'none'})")
+    return f"no {_NOUNS[kind]} {name!r}; {cure} (installed: {', '.join(names) or 'none'})"

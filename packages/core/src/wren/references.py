@@ -6,11 +6,10 @@ the secrets (fields with `repr=False`), which the reading process has in its own
 
 import dataclasses
 import os
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from wren.wire import without
 
 __all__ = ["Client", "Reference", "Role", "shown"]
 
@@ -27,17 +26,25 @@ class Client(NamedTuple):
     @classmethod
     def this(cls) -> "Client":
         """The current process."""
-        return cls(socket.gethostname(), *_machine(), os.getpid(), _started(os.getpid()))
+        return cls(_host(), *_machine(), os.getpid(), _started(os.getpid()))
 
     def gone(self) -> bool:
         """Whether it certainly is; of another machine nobody here knows."""
         boot, namespace = _machine()
         if boot != self.boot:
-            return self.host == socket.gethostname()  # which was started again
+            return self.host == _host()  # which was started again
         return namespace == self.namespace and _started(self.pid) != self.started
 
 
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()
+
+
 def _machine() -> tuple[str, str]:
+    from pathlib import Path
+
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return boot, str(Path("/proc/self/ns/pid").readlink())
@@ -47,6 +54,8 @@ def _machine() -> tuple[str, str]:
 
 def _started(pid: int) -> str:
     """When a process began, in the system's own unit; empty if there is none (https://man7.org: proc_pid_stat)."""
+    from pathlib import Path
+
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -65,8 +74,7 @@ class Role(NamedTuple):
 _ALONE: Final = Role()
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """What another process needs to read a job's results."""
 
     executor_id: str
@@ -75,12 +83,15 @@ class Reference:
     retries: int
     submitted: float
     executor: str  # of the storage keys
-    mac_key: bytes = field(repr=False)
+    mac_key: bytes
     bucket: str
     storage: str  # the plugin's name
     options: Mapping[str, Any]
     client: Client | None  # with which running calls end; None: they outlive it
     role: Role = _ALONE
+
+    def __repr__(self) -> str:
+        return without(self, "mac_key")
 
 
 def shown(options: Any) -> dict[str, Any]:

@@ -8,15 +8,12 @@ Within a major version these contracts only grow, and only behind `Feature` flag
 author of a plugin reads.
 """
 
-import dataclasses
 import enum
-import hashlib
-import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import BackendError, CallError, PluginFault, Unsupported
@@ -75,8 +72,7 @@ class Feature(enum.Flag):
     WORKER = enum.auto()  # workers can open it
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a backend can take; None is no limit."""
 
     payload: int | None = None  # bytes of an encoded payload
@@ -86,8 +82,7 @@ class Limits:
     memory: tuple[int, int] | None = None  # MiB, least and most
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(NamedTuple):
     """What calls run in."""
 
     name: str | None = None  # an image, where the backend has images
@@ -96,8 +91,7 @@ class Runtime:
     workers: int | None = None  # most calls at once; None: the backend's own number
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeInfo:
+class RuntimeInfo(NamedTuple):
     """What a runtime has: decides which modules must travel."""
 
     python: str  # "3.12"
@@ -125,7 +119,10 @@ class Deployment:
 
 def fingerprint(runtime: Runtime, secrets: Mapping[str, str], key: bytes) -> str:
     """16 hex digits that tell deployments apart, secrets included, of which nobody learns anything without the key."""
-    identity = json.dumps([dataclasses.astuple(runtime), sorted(secrets.items())]).encode()
+    import hashlib
+    import json
+
+    identity = json.dumps([runtime, sorted(secrets.items())]).encode()
     return hashlib.blake2b(identity, key=key, digest_size=8).hexdigest()
 
 
@@ -171,15 +168,13 @@ class Invocation:
         return wire.encode(wire.Payload(self.header, self.attempt, calls, code))
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a platform calls an invocation that it took: for logs, probe and kill."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pickled:
+class Pickled(NamedTuple):
     """A result as it came, not unpickled before somebody asks for it."""
 
     data: wire.Buffer
@@ -194,8 +189,7 @@ class Stored:
     size: int = field(default=0, compare=False)  # bytes of the result; 0: not known
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(NamedTuple):
     """Calls of an invocation that succeeded, in columns: 100,000 records would cost more than the calls.
 
     `values` has the result itself where that is a scalar, else `Pickled` or `Stored`.  Times are epoch seconds.
@@ -205,8 +199,8 @@ class Outcomes:
     values: Sequence[Any]
     started: Sequence[float]
     stopped: Sequence[float]
-    logs: Mapping[int, str] = field(default_factory=dict)
-    peaks: Mapping[int, int] = field(default_factory=dict)  # bytes of memory at most, by call, where they are known
+    logs: Mapping[int, str] = wire.NOTHING
+    peaks: Mapping[int, int] = wire.NOTHING  # bytes of memory at most, by call, where they are known
 
 
 class Report(Protocol):
@@ -233,16 +227,14 @@ class Alive:
     """`probe`: it runs, or waits to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(NamedTuple):
     """`probe`: it is over; `reason` is for people."""
 
     reason: str
     out_of_memory: bool = False  # it was killed at its memory limit
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One thing that `wren doctor` tried; `cure` says what to do where it failed."""
 
     name: str
@@ -369,8 +361,7 @@ def escaped(name: str, error: Exception) -> PluginFault:
     return wrong
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """An object as it is listed; `mtime` in epoch seconds."""
 
     key: str
@@ -443,8 +434,7 @@ class Storage(ABC, Generic[Options]):
         """Let go of connections.  Idempotent; what is used again is opened again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """An attempt of a call has ended, by the name of a stored status: what became of it is in the storage."""
 
     executor: str

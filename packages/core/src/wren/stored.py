@@ -5,9 +5,8 @@ import hashlib
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import NoSuchKey, SerializationError, StorageError, StorageUnavailable
@@ -33,8 +32,7 @@ ENVELOPE: Final = 4096  # bytes of a payload beside the function and the argumen
 DAY: Final = 86_400.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """A job's function and arguments, of which what is large is stored now."""
 
     function: Blob
@@ -63,7 +61,7 @@ class Packer:
             return Packed(blob, arguments, in_storage=False)
         stores_function = blob.size > limit
         if stores_function:
-            blob = replace(blob, key=f"wren/functions/{blob.id}")
+            blob = blob._replace(key=f"wren/functions/{blob.id}")
             self._store_function(blob, code)
         spans = self._store_arguments(executor, job, arguments, limit)
         return Packed(

@@ -5,7 +5,6 @@ knows, and so it does of a call whose function returned futures, which ends with
 """
 
 import pickle
-from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
@@ -38,7 +37,7 @@ def complete(storage: Storage[Any], job: Job) -> None:
                 store_status(storage, header, _status(job, call, attempt, "ok"))
         elif isinstance(stored := table.values[call], Stored):
             if not final:
-                store_status(storage, header, replace(read_status(storage, header, call, stored), worker=BY_CLIENT))
+                store_status(storage, header, read_status(storage, header, call, stored)._replace(worker=BY_CLIENT))
         elif (call, attempt, "err") not in known or not final:
             store_status(storage, header, _status(job, call, attempt, "err"))
 

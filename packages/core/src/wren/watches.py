@@ -7,7 +7,6 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -21,15 +20,17 @@ _log: Final = logging.getLogger("concurrent.futures")  # the standard library's:
 _here: Final = threading.local()  # `depth`: how many callbacks this thread is in
 
 
-@dataclass(slots=True)
 class Watch:
     """What the standard library's waiters and callbacks need of one future."""
 
-    future: concurrent.futures.Future[Any]
-    condition: threading.Condition = field(default_factory=threading.Condition)
-    waiters: list[Any] = field(default_factory=list)
-    callbacks: list[Callback] = field(default_factory=list)
-    claims: int = 0  # threads that try to settle the call, and would call the callbacks themselves
+    __slots__ = ("callbacks", "claims", "condition", "future", "waiters")
+
+    def __init__(self, future: concurrent.futures.Future[Any]) -> None:
+        self.future = future
+        self.condition = threading.Condition()
+        self.waiters: list[Any] = []
+        self.callbacks: list[Callback] = []
+        self.claims = 0  # threads that try to settle the call, and would call the callbacks themselves
 
     def hand_over(self) -> None:
         """Have the callbacks called in the users' thread."""

@@ -1,26 +1,25 @@
 """The job format, version 1: what crosses between a client and its workers.
 
-Standard library only, for both sides import it.  One set of records, two encodings: JSON (here) for channels that
-carry text, and binary frames (`wren.worker.stream`) for pipes on one machine.  `tests/golden/` holds bytes of this
-version; a change that breaks them is a new version.  All of it is one page, for whoever writes another side.
+Standard library only, for both sides import it, and little of that: a local worker starts with each of its imports.
+One set of records, two encodings: JSON (here) for channels that carry text, and binary frames (`wren.worker.stream`)
+for pipes on one machine.  `tests/golden/` holds bytes of this version; a change that breaks them is a new version.  All
+of it is one page, for whoever writes another side.
 
 Times are seconds since the epoch, sizes are bytes.
 """
 
-import base64
-import hashlib
-import hmac
-import json
+import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 VERSION: Final = 1
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Json: TypeAlias = Any  # what json.loads gives: the type system has no shorter true word for it
 State: TypeAlias = Literal["ok", "err", "nested"]  # "nested": it returned what other calls will have
+
+NOTHING: Final[Mapping[Any, Any]] = {}  # what a record has where nothing is given: nobody writes to it
 
 
 class WireMismatch(ValueError):
@@ -29,9 +28,16 @@ class WireMismatch(ValueError):
 
 # ---------------------------------------------------------------- records
 
+# Named tuples: with `dataclasses`, and what those import, the start of a local worker would take half as long again.
 
-@dataclass(frozen=True, slots=True)
-class Span:
+
+def without(record: Any, *secrets: str) -> str:
+    """The repr of a named tuple but for some of its fields, which no log and no traceback may show."""
+    shown = (f"{name}={getattr(record, name)!r}" for name in record._fields if name not in secrets)
+    return f"{type(record).__qualname__}({', '.join(shown)})"
+
+
+class Span(NamedTuple):
     """Bytes `start` to `stop` of a stored object, and the SHA-256 (hex) that they must have."""
 
     bucket: str
@@ -41,8 +47,7 @@ class Span:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A pickled function, or packed modules, known by `id`.
 
     The id is the SHA-256 (hex) of the content wherever the content is stored or cached between jobs; for a large blob
@@ -54,38 +59,37 @@ class Blob:
     key: str | None = None  # where it is stored; None when it travels with the payload
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """How a worker opens a storage or a reporter: `"module:attribute"`, called with the options as keywords."""
 
     target: str
-    options: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Gather:
+class Gather(NamedTuple):
     """The argument of a reducer: the stored results of calls `start` to `stop` of `job`, as a list in that order."""
 
     executor: str
     job: str
-    mac_key: bytes = field(repr=False)
+    mac_key: bytes
     bucket: str
     start: int
     stop: int
-    attempts: Mapping[int, int] = field(default_factory=dict)  # only those calls whose result is not of attempt 0
+    attempts: Mapping[int, int] = NOTHING  # only those calls whose result is not of attempt 0
     parameter: str | None = None  # the reducer's parameter that gets the list; None: the first positional one
 
+    def __repr__(self) -> str:
+        return without(self, "mac_key")
 
-@dataclass(frozen=True, slots=True)
-class Call:
+
+class Call(NamedTuple):
     """One call of a payload.  `args` is the pickle of `(args, kwargs)`, where that is stored, or a reducer's inputs."""
 
     id: int
     args: bytes | Span | Gather
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What all calls of a job share.
 
     `mac_key` opens nothing but this job's results (see `seal`).  `executor` is the uuid of the storage keys.
@@ -94,14 +98,14 @@ class Header:
 
     executor: str
     job: str
-    mac_key: bytes = field(repr=False)
+    mac_key: bytes
     function: Blob
     python: str
     modules: Blob | None = None
     storage: Handle | None = None
     bucket: str = ""
     reporter: Handle | None = None
-    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # it may have secrets of the user's
+    env: Mapping[str, str | None] = NOTHING  # it may have secrets of the user's
     inject: tuple[str, ...] = ()
     timeout: float | None = None
     persist: bool = False  # results and statuses are stored, for whoever asks later
@@ -110,19 +114,23 @@ class Header:
     heartbeat: float | None = None  # seconds between a worker's signs of life, on channels that carry them
     v: int = VERSION
 
+    def __repr__(self) -> str:
+        return without(self, "mac_key", "env")
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+
+class Payload(NamedTuple):
     """One activation: some calls of a job.  `code` is the function's pickle where that is not stored."""
 
     header: Header
     attempt: int
     calls: Sequence[Call]
-    code: bytes | None = field(default=None, repr=False)
+    code: bytes | None = None
+
+    def __repr__(self) -> str:
+        return without(self, "code")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a call has no result.
 
     `kind` is "exception" (the function's own: `pickled` is it, or empty where that cannot be), "exit" (SystemExit or
@@ -137,8 +145,7 @@ class Failure:
     pickled: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class CallStatus:
+class CallStatus(NamedTuple):
     """The end of one attempt of one call, as any channel reports it.
 
     An "ok" without `result` has it stored under `result_key`.  The `result` of a "nested" one is an encoded `Returned`,
@@ -152,7 +159,7 @@ class CallStatus:
     state: State
     started: float
     stopped: float
-    result: bytes | None = field(default=None, repr=False)  # the pickle
+    result: bytes | None = None  # the pickle
     failure: Failure | None = None
     logs: str = ""
     worker: str = ""
@@ -160,9 +167,11 @@ class CallStatus:
     size: int = 0  # bytes of the result
     v: int = VERSION
 
+    def __repr__(self) -> str:
+        return without(self, "result")
 
-@dataclass(frozen=True, slots=True)
-class Nested:
+
+class Nested(NamedTuple):
     """A job that a function has asked for, and left to its client.
 
     `calls` are the pickles of `(args, kwargs)`.  A reducer has none, but `inputs`: the index of its map among the jobs
@@ -170,30 +179,35 @@ class Nested:
     of exceptions; empty: those that are retried where nobody names any.
     """
 
-    code: Buffer = field(repr=False)
-    calls: Sequence[Buffer] = field(repr=False)
+    code: Buffer
+    calls: Sequence[Buffer]
     inject: tuple[str, ...] = ()
-    env: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str | None] = NOTHING
     timeout: float | None = None
     retries: int = 0
-    retry_on: Buffer = field(default=b"", repr=False)
+    retry_on: Buffer = b""
     memory: int | None = None  # MiB; None: the executor's
     per_activation: int = 1
     inputs: int | None = None
     parameter: str | None = None
 
+    def __repr__(self) -> str:
+        return without(self, "code", "calls", "env", "retry_on")
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+
+class Returned(NamedTuple):
     """What a function returned that has futures of nested calls in it.
 
     `places` are job and call of each.  `value` is the pickle of what was returned, in which
     `wren.worker.nested.part(index)` stands for them; empty: what was returned is the one future itself.
     """
 
-    value: Buffer = field(repr=False)
+    value: Buffer
     places: Sequence[tuple[int, int]]
     jobs: Sequence[Nested]
+
+    def __repr__(self) -> str:
+        return without(self, "value")
 
 
 # ---------------------------------------------------------------- storage keys
@@ -245,6 +259,9 @@ SEAL_SIZE: Final = 32
 
 def mac(key: bytes, executor: str, job: str, call: int, attempt: int, state: State, content_hash: bytes) -> bytes:
     """HMAC-SHA256 that binds a content to the attempt of the call that it claims to come from."""
+    import hmac
+    import json
+
     identity = json.dumps([executor, job, call, attempt, state]).encode()
     return hmac.digest(key, identity + content_hash, "sha256")
 
@@ -253,6 +270,8 @@ def seal(
     key: bytes, executor: str, job: str, call: int, attempt: int, state: State, chunks: Iterable[Buffer]
 ) -> list[Buffer]:
     """The chunks of a stored object: its mac, then the content."""
+    import hashlib
+
     content = list(chunks)
     digest = hashlib.sha256()
     for chunk in content:
@@ -265,6 +284,9 @@ def unseal(key: bytes, executor: str, job: str, call: int, attempt: int, state: 
 
     ValueError if it is not what the job's own worker wrote for this very attempt: it must not be unpickled then.
     """
+    import hashlib
+    import hmac
+
     view = memoryview(sealed)
     content = view[SEAL_SIZE:]
     expected = mac(key, executor, job, call, attempt, state, hashlib.sha256(content).digest())
@@ -288,6 +310,8 @@ def unseal_status(
 
 def _key_of_statuses(key: bytes) -> bytes:
     """Another one than that of results, so that nobody can put the one in the other's place."""
+    import hmac
+
     return hmac.digest(key, b"status", "sha256")
 
 
@@ -350,7 +374,7 @@ def decode(data: Buffer) -> Payload:
     header = Header(
         executor=raw["executor"],
         job=raw["job"],
-        mac_key=base64.b64decode(raw["mac_key"]),
+        mac_key=binascii.a2b_base64(raw["mac_key"]),
         function=_decode_record(Blob, raw["function"]),
         python=raw["python"],
         modules=raw["modules"] and _decode_record(Blob, raw["modules"]),
@@ -368,7 +392,7 @@ def decode(data: Buffer) -> Payload:
     )
     calls = [Call(call["id"], _decode_args(call["args"])) for call in raw["calls"]]
     code = raw["code"]
-    return Payload(header, raw["attempt"], calls, None if code is None else base64.b64decode(code))
+    return Payload(header, raw["attempt"], calls, None if code is None else binascii.a2b_base64(code))
 
 
 def encode_status(status: CallStatus) -> bytes:
@@ -382,7 +406,7 @@ def encode_status(status: CallStatus) -> bytes:
 def decode_status(data: Buffer) -> CallStatus:
     """The status of `encode_status`.  Unknown keys are ignored; another version raises WireMismatch."""
     raw = _load(data)
-    raw["result"] = None if raw["result"] is None else base64.b64decode(raw["result"])
+    raw["result"] = None if raw["result"] is None else binascii.a2b_base64(raw["result"])
     raw["failure"] = _decode_record(Failure, raw["failure"]) if raw["failure"] else None
     status: CallStatus = _decode_record(CallStatus, raw)
     return status
@@ -446,31 +470,35 @@ def _decode_args(raw: Mapping[str, Json]) -> Any:
         return _decode_record(Span, raw["span"])
     if "gather" in raw:
         return _decode_record(Gather, raw["gather"] | {"attempts": dict(raw["gather"]["attempts"])})
-    return base64.b64decode(raw["inline"])
+    return binascii.a2b_base64(raw["inline"])
 
 
 _BYTES_FIELDS: Final = {"mac_key", "pickled"}
 
 
 def _encode_record(record: Any) -> dict[str, Json]:
-    fields = {name: getattr(record, name) for name in record.__slots__}
+    fields = {name: getattr(record, name) for name in record._fields}
     return {name: _b64(value) if name in _BYTES_FIELDS else value for name, value in fields.items()}
 
 
 def _decode_record(kind: type[Any], raw: Mapping[str, Json]) -> Any:
-    known = {name: raw[name] for name in kind.__slots__ if name in raw}
-    return kind(**{name: base64.b64decode(value) if name in _BYTES_FIELDS else value for name, value in known.items()})
+    known = [name for name in kind._fields if name in raw]
+    return kind(**{name: binascii.a2b_base64(raw[name]) if name in _BYTES_FIELDS else raw[name] for name in known})
 
 
 def _b64(data: Buffer) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def _dump(raw: Json) -> bytes:
+    import json
+
     return json.dumps(raw, separators=(",", ":")).encode()
 
 
 def _load(data: Buffer) -> Json:
+    import json
+
     raw = json.loads(bytes(data))
     if raw.get("v") != VERSION:
         raise WireMismatch(

@@ -73,7 +73,7 @@ class SwapsTwo(ScriptedCompute):
             return answer
         self.results[call] = answer[0].result
         self.both.wait(5)
-        return [replace(answer[0], result=self.results[1 - call])]
+        return [answer[0]._replace(result=self.results[1 - call])]
 
 
 class BlocksInSubmit(ScriptedCompute):
@@ -147,7 +147,7 @@ class StartsTooManyWorkers(LocalCompute):
     name: ClassVar[str] = "too_many"
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
-        return super().deploy(replace(runtime, workers=(runtime.workers or 1) + 3), secrets)
+        return super().deploy(runtime._replace(workers=(runtime.workers or 1) + 3), secrets)
 
 
 class ShowsSecrets(ScriptedCompute):
@@ -182,7 +182,7 @@ class DeploysAnew(ScriptedCompute):
     deploys: ClassVar[Iterator[int]] = itertools.count()
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
-        return super().deploy(replace(runtime, name=str(next(self.deploys))), secrets)
+        return super().deploy(runtime._replace(name=str(next(self.deploys))), secrets)
 
 
 class UndeploysOnce(ScriptedCompute):
@@ -207,12 +207,12 @@ class ListsWhatIsGone(ScriptedCompute):
 
 class LosesLogs(ScriptedCompute):
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Answer:
-        return edited(super().invoke(deployment, invocation), lambda status: replace(status, logs=""))
+        return edited(super().invoke(deployment, invocation), lambda status: status._replace(logs=""))
 
 
 class IgnoresEnvironment(ScriptedCompute):
     def _start(self, deployment: Deployment, invocation: Invocation, *, dies: bool) -> Activation:
-        bare = replace(invocation, header=replace(invocation.header, env={}))
+        bare = replace(invocation, header=invocation.header._replace(env={}))
         return super()._start(deployment, bare, dies=dies)
 
 
@@ -222,7 +222,7 @@ class ReplacesExceptions(ScriptedCompute):
             if status.failure is None:
                 return status
             pickled = pickle.dumps(RuntimeError(status.failure.message))
-            return replace(status, failure=replace(status.failure, pickled=pickled))
+            return status._replace(failure=status.failure._replace(pickled=pickled))
 
         return edited(super().invoke(deployment, invocation), edit)
 
@@ -230,7 +230,7 @@ class ReplacesExceptions(ScriptedCompute):
 class DropsTracebacks(ScriptedCompute):
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Answer:
         def edit(status: CallStatus) -> CallStatus:
-            return replace(status, failure=status.failure and replace(status.failure, traceback=""))
+            return status._replace(failure=status.failure and status.failure._replace(traceback=""))
 
         return edited(super().invoke(deployment, invocation), edit)
 
@@ -239,7 +239,7 @@ class CutsResults(ScriptedCompute):
     def invoke(self, deployment: Deployment, invocation: Invocation) -> Answer:
         return edited(
             super().invoke(deployment, invocation),
-            lambda status: replace(status, result=status.result and status.result[:-1]),
+            lambda status: status._replace(result=status.result and status.result[:-1]),
         )
 
 
@@ -252,7 +252,7 @@ class RetriesByItself(ScriptedCompute):
 
 class DescribesAnotherPython(ScriptedCompute):
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        return replace(super().describe(runtime), python="3.9")
+        return super().describe(runtime)._replace(python="3.9")
 
 
 class IsNotThreadSafe(ScriptedCompute):

@@ -158,6 +158,18 @@ def test_plugins_lists_what_is_installed_one_on_a_line_without_importing_it() ->
     assert ["monitor", "storage", "wren-core", version] in rows
 
 
+def test_plugins_says_what_is_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a stranger's plugin with a name of wren-core's
+    core, other = (PluginInfo("storage", "memory", "module", owner, "1.0") for owner in ("wren-core", "wren-mine"))
+    monkeypatch.setattr("wren.plugins.installed", lambda kind: [core, other] if kind == "storage" else [])
+    # When
+    result = invoke("plugins")
+    # Then both are listed, and one line is about that
+    assert [line.split()[2] for line in result.stdout.splitlines()[1:]] == ["wren-core", "wren-mine"]
+    (said,) = result.stderr.splitlines()
+    assert said.startswith("The storage plugin 'memory' of wren-mine is never loaded")
+
+
 def test_plugins_cuts_no_long_name_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given
     long = PluginInfo("compute", "n" * 60, "module", "d" * 60 + "[x]", "1.0")

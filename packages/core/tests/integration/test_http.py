@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -114,7 +114,7 @@ def invocation(*calls: int, argument: Argument | None = None) -> Invocation:
 
 def status(call: int = 0, result: bytes = b"result", **changes: Any) -> bytes:
     good = CallStatus(HEADER.executor, HEADER.job, call, 2, "ok", 1.0, 2.0, result)
-    return wire.encode_status(replace(good, **changes))
+    return wire.encode_status(good._replace(**changes))
 
 
 ACCEPT = frame(ACCEPTED, b'{"worker": "shell-1"}')

@@ -33,7 +33,7 @@ def payload(function: Callable[..., Any], *args: tuple[Any, ...], **header: Any)
     """The payload of a job with one call for each tuple of arguments."""
     storage = LocalStorage(LocalhostOptions())
     invocation = make_invocation(Feature.DIRECT, storage, function, args)
-    return replace(invocation, header=replace(invocation.header, **header)).payload()
+    return replace(invocation, header=invocation.header._replace(**header)).payload()
 
 
 def once(data: bytes, code: int = 0, command: Sequence[str] = ("-P", "-c", COMMAND)) -> list[CallStatus]:
@@ -240,7 +240,7 @@ def test_a_persistent_job_stores_results_and_statuses(tmp_path: Path) -> None:
     for status, result in zip(statuses, (2, 3), strict=True):
         identity = (header.executor, header.job, status.call, 0)
         sealed = files.get("wren", wire.status_key(*identity, "ok"))
-        assert wire.unseal_status(header.mac_key, *identity, "ok", sealed) == replace(status, result=None)
+        assert wire.unseal_status(header.mac_key, *identity, "ok", sealed) == status._replace(result=None)
         sealed = files.get("wren", wire.result_key(*identity))
         assert pickle.loads(wire.unseal(header.mac_key, *identity, "ok", sealed)) == result  # noqa: S301 - the test's own
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wren.errors import PluginConflict, PluginError, PluginNotFound
-from wren.plugins import PluginInfo, installed, load_compute, load_monitor, load_storage
+from wren.plugins import PluginInfo, installed, load_compute, load_monitor, load_storage, shadowed
 
 # A module that is a plugin: a storage with as little in it as can be.
 STORAGE = """
@@ -169,10 +169,21 @@ def test_a_conflict_is_found_without_importing_either(install: Install) -> None:
         load_storage("shelf")
 
 
-def test_a_stranger_cannot_take_the_name_of_a_plugin_of_wrens(install: Install) -> None:
+def test_a_stranger_cannot_take_the_name_of_a_plugin_of_cores(install: Install) -> None:
+    # Given a distribution that offers a name which wren-core has
     install("wren-mine", "[wren.storage]\nmemory = wren_mine\n", wren_mine=STORAGE)
-    with pytest.raises(PluginConflict, match=r"wren-core.* and .*wren-mine"):
-        load_storage("memory")
+    # When the name is asked for, then it is wren-core's, and the other one is only listed
+    assert load_storage("memory").__module__ == "wren.local.memory"
+    assert "wren_mine" not in sys.modules
+    listed = {info.distribution: shadowed(info) for info in installed("storage") if info.name == "memory"}
+    assert listed == {"wren-core": False, "wren-mine": True}
+
+
+def test_a_name_of_cores_is_free_for_another_kind(install: Install) -> None:
+    source = STORAGE.replace('"shelf"', '"storage"')
+    install("wren-shelf", "[wren.storage]\nstorage = wren_shelf\n", wren_shelf=source)
+    assert load_storage("storage").__module__ == "wren_shelf"
+    assert not any(shadowed(info) for info in installed("storage"))
 
 
 # ---------------------------------------------------------------- found, and wrong

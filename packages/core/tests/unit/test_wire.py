@@ -2,8 +2,8 @@
 
 import base64
 import json
+import pprint
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren import wire
+from wren.job import CallOptions
 from wren.wire import Blob, Call, CallStatus, Failure, Gather, Handle, Header, Nested, Payload, Returned, Span
 
 HEADER = Header(
@@ -59,6 +60,7 @@ headers = st.builds(
     gathered=st.booleans(),
     inline=st.none() | numbers,
     heartbeat=st.none() | times,
+    v=st.just(wire.VERSION),
 )
 calls = st.builds(Call, numbers, st.binary(max_size=100) | spans | gathers)
 payloads = st.builds(Payload, headers, attempts, st.lists(calls, max_size=4), st.none() | st.binary(max_size=100))
@@ -76,6 +78,9 @@ statuses = st.builds(
     failure=st.none() | failures,
     logs=text,
     worker=text,
+    peak_memory=numbers,
+    size=numbers,
+    v=st.just(wire.VERSION),
 )
 nested_jobs = st.builds(
     Nested,
@@ -118,7 +123,7 @@ def test_encodings_are_ascii_and_strict_json(payload: Payload, status: CallStatu
 
 
 def test_text_that_is_no_unicode_survives_as_printed_output_may_have_it() -> None:
-    status = replace(STATUS, logs=b"caf\xe9".decode("utf-8", "surrogateescape"))
+    status = STATUS._replace(logs=b"caf\xe9".decode("utf-8", "surrogateescape"))
     assert wire.decode_status(wire.encode_status(status)) == status
 
 
@@ -169,9 +174,9 @@ def test_a_sealed_status_is_read_for_its_identity_and_opened_with_its_jobs_key_o
         b"\0" * 32 + b'{"v":1}',
         b"\0" * 32 + b"1",
         b"\0" * 32 + b"[" * 200_000,
-        b"\0" * 32 + wire.encode_status(replace(STATUS, job=[])),  # type: ignore[arg-type]
-        b"\0" * 32 + wire.encode_status(replace(STATUS, call=None)),  # type: ignore[arg-type]
-        b"\0" * 32 + wire.encode_status(replace(STATUS, attempt=-1)),
+        b"\0" * 32 + wire.encode_status(STATUS._replace(job=[])),  # type: ignore[arg-type]
+        b"\0" * 32 + wire.encode_status(STATUS._replace(call=None)),  # type: ignore[arg-type]
+        b"\0" * 32 + wire.encode_status(STATUS._replace(attempt=-1)),
     ],
 )
 def test_what_is_no_sealed_status_is_a_value_error(message: bytes) -> None:
@@ -204,7 +209,7 @@ def test_a_mismatch_is_found_before_anything_else_is_looked_at() -> None:
 
 def test_decoding_a_status_unpickles_nothing() -> None:
     # Given a result and a failure whose bytes are no pickles at all
-    status = replace(STATUS, failure=Failure("exception", "E", "m", "t", b"no pickle"), result=b"no pickle")
+    status = STATUS._replace(failure=Failure("exception", "E", "m", "t", b"no pickle"), result=b"no pickle")
     # Then they come out as they went in
     assert wire.decode_status(wire.encode_status(status)) == status
 
@@ -385,3 +390,21 @@ def test_the_key_of_a_job_is_in_no_repr() -> None:
     gather = Gather("7d1e2c3b", "M000", HEADER.mac_key, "wren", 0, 2)
     for record in (HEADER, PAYLOAD, gather, Call(0, gather)):
         assert "kkkk" not in repr(record)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        HEADER._replace(env={"PASSWORD": "swordfish"}),
+        PAYLOAD._replace(code=b"swordfish"),
+        STATUS._replace(result=b"swordfish"),
+        Nested(b"swordfish", [b"swordfish"], env={"PASSWORD": "swordfish"}, retry_on=b"swordfish"),
+        Returned(b"swordfish", [], []),
+        CallOptions({"PASSWORD": "swordfish"}),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_what_is_the_users_own_is_in_no_repr(record: object) -> None:
+    for text_of in (repr(record), str(record), f"{record}", f"{record}", pprint.pformat([record])):
+        assert "swordfish" not in text_of
+        assert type(record).__name__ in text_of

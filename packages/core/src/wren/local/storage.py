@@ -4,15 +4,17 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pluggy
 
 from wren.errors import PreconditionFailed, StorageError, storage_errors
-from wren.local.files import Changed, Files, etag
 from wren.local.options import LocalhostOptions
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
+
+if TYPE_CHECKING:
+    from wren.local.files import Files
 
 hookimpl = pluggy.HookimplMarker("wren")
 
@@ -30,8 +32,10 @@ class LocalStorage(Storage[LocalhostOptions]):
         self._opened: Files | None = None
 
     @property
-    def _files(self) -> Files:
+    def _files(self) -> "Files":
         if self._opened is None:  # not before something is stored
+            from wren.local.files import Files
+
             self.options = replace(self.options, path=self.options.path or _private_directory())
             self._opened = Files(str(self.options.path))
         return self._opened
@@ -82,6 +86,8 @@ class LocalStorage(Storage[LocalhostOptions]):
 
 
 def _info(key: str, stat: os.stat_result) -> ObjectInfo:
+    from wren.local.files import etag
+
     return ObjectInfo(key, stat.st_size, stat.st_mtime, etag(stat))
 
 
@@ -103,6 +109,8 @@ def _private_directory() -> str:
 
 @contextmanager
 def _translated(bucket: str, key: str) -> Iterator[None]:
+    from wren.local.files import Changed
+
     with storage_errors("localhost", bucket, key):
         try:
             yield

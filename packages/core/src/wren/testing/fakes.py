@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -176,7 +176,7 @@ class ScriptedCompute(Compute[ScriptedOptions]):
         statuses = activation.statuses() + activation.lost()
         for status in statuses:
             _check_size("result", status.result or b"", self.limits.result)
-        strays = [replace(status, job="stray") for status in statuses if Action.STRAY in actions]
+        strays = [status._replace(job="stray") for status in statuses if Action.STRAY in actions]
         return [*strays, *statuses * (2 if Action.TWICE in actions else 1)]
 
     def _next_actions(self, invocation: Invocation) -> set[Action]:

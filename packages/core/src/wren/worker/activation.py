@@ -6,9 +6,8 @@ A connection makes one and is its `Client`; `container` runs the calls.
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from wren import wire
 from wren.wire import Call, CallStatus, Failure, Payload
@@ -34,8 +33,7 @@ class Client(Protocol):
         """That was the last one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(NamedTuple):
     """What all activations of a shell share."""
 
     loop: Loop

@@ -9,8 +9,7 @@ import json
 import math
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import h11
 
@@ -27,8 +26,7 @@ KEEPALIVE: Final = (60, 10, 3)  # seconds of silence, seconds between probes, an
 _CHUNK: Final = 1 << 18  # bytes read at once
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What a shell demands of requests."""
 
     tag: bytes

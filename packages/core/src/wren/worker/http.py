@@ -24,10 +24,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
+from wren.wire import without
 from wren.worker.activation import Services
 from wren.worker.children import Children, Forked
 from wren.worker.connection import Connection, Rules
@@ -41,15 +41,17 @@ DRAIN: Final = 30.0  # seconds in which reporters may send what they have
 _PAUSE: Final = 0.1  # seconds until accepting is tried again when there are no descriptors left
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The shell's environment, understood."""
 
-    tag: str = field(repr=False)
+    tag: str
     listen: str
     idle_exit: float | None = None  # seconds
     max_payload: float | None = None  # bytes
     forking: bool = True
+
+    def __repr__(self) -> str:
+        return without(self, "tag")
 
     @classmethod
     def taken_from(cls, environ: MutableMapping[str, str]) -> "Settings":

@@ -14,7 +14,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NoReturn
 
 from wren import wire
@@ -80,7 +79,7 @@ def main() -> NoReturn:
     def report(status: CallStatus) -> None:
         write(answers, [wire.encode_status(status), NEWLINE])
         if reporter is not None:
-            light = replace(status, result=None) if payload.header.persist else status  # it is stored then
+            light = status._replace(result=None) if payload.header.persist else status  # it is stored then
             sealed = wire.seal_status(payload.header.mac_key, light)
             persistently(lambda: reporter.report(sealed))
 

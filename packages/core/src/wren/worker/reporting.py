@@ -13,7 +13,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -186,7 +185,7 @@ class _Reporting:
             _complain(f"cannot store the status of call {status.call} of job {status.job}", error)
         try:
             if self._handle is not None:
-                light = replace(status, result=None) if report.header.persist else status  # it is stored then
+                light = status._replace(result=None) if report.header.persist else status  # it is stored then
                 message = wire.seal_status(report.header.mac_key, light)
                 persistently(partial(self._send, self._handle, message))
         except Exception as error:  # noqa: BLE001 - a monitor is a hint: the next status may go through

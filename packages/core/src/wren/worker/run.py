@@ -3,13 +3,11 @@
 Every shell uses this; it knows nothing of pipes or HTTP.
 """
 
-import hashlib
 import importlib
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -193,6 +191,8 @@ def load_arguments(args: bytes | Span | Gather, storage: Callable[[], WorkerStor
 
 
 def _check(data: bytes, sha256: str, what: str) -> None:
+    import hashlib
+
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{what} of {len(data)} bytes are not what the client sent: their SHA-256 is not {sha256}")
 
@@ -292,6 +292,6 @@ def store(
 
 def store_status(storage: Writer, header: Header, status: CallStatus) -> None:
     """Put a call's status where the storage monitor lists it; after its result, which is not in it."""
-    sealed = wire.seal_status(header.mac_key, replace(status, result=None))
+    sealed = wire.seal_status(header.mac_key, status._replace(result=None))
     key = wire.status_key(header.executor, header.job, status.call, status.attempt, status.state)
     persistently(lambda: storage.put(header.bucket, key, [sealed]))

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,7 +200,7 @@ def test_a_result_that_is_stored_is_not_sent_again(
 ) -> None:
     payload = shell.payload(same, (1,), persist=True, storage=handle_of(files), reporter=queue.handle)
     (status,) = shell.run(payload)
-    eventually(lambda: queue.statuses() == [replace(status, result=None)])
+    eventually(lambda: queue.statuses() == [status._replace(result=None)])
 
 
 def test_a_reporter_connects_again_when_its_connection_breaks(

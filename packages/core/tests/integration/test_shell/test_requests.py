@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +189,7 @@ def test_calls_of_a_payload_run_one_after_the_other_with_a_status_each(any_shell
 
 def test_a_payload_without_calls_is_over_at_once(shell: "Shell") -> None:
     payload = shell.payload(same)
-    assert shell.run(replace(payload, calls=())) == []
+    assert shell.run(payload._replace(calls=())) == []
 
 
 def test_a_connection_serves_many_requests(any_shell: "Shell") -> None:
