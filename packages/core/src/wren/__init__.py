@@ -20,10 +20,10 @@ if TYPE_CHECKING:
         function_executor,
         ibm_cf_executor,
         knative_executor,
-        local_executor,
         openwhisk_executor,
     )
     from wren.futures import Future
+    from wren.local.factory import local_executor
     from wren.results import ALL_COMPLETED, ALWAYS, ANY_COMPLETED, ReturnWhen
     from wren.standard import Executor
 
@@ -53,6 +53,7 @@ _HOMES = {
     "Future": "wren.futures",
     "ReturnWhen": "wren.results",
     "errors": "wren.errors",
+    "local_executor": "wren.local.factory",
 }
 
 

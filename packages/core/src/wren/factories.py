@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from wren.config import Config
 from wren.defaults import BACKEND, RUNTIME_MEMORY, STORAGE, STORAGE_LOCAL
 from wren.executor import FunctionExecutor
+from wren.local.factory import local_executor
 
 __all__ = [
     "docker_executor",
@@ -44,7 +45,7 @@ def ibm_cf_executor(
         runtime,
         runtime_memory,
         "ibm_cf",
-        _storage(config, storage_backend),
+        storage(config, storage_backend),
         rabbitmq_monitor,
         log_level,
         remote_invoker,
@@ -75,7 +76,7 @@ def knative_executor(
         runtime,
         runtime_memory,
         "knative",
-        _storage(config, storage_backend),
+        storage(config, storage_backend),
         rabbitmq_monitor,
         log_level,
         remote_invoker,
@@ -106,7 +107,7 @@ def openwhisk_executor(
         runtime,
         runtime_memory,
         "openwhisk",
-        _storage(config, storage_backend),
+        storage(config, storage_backend),
         rabbitmq_monitor,
         log_level,
         remote_invoker,
@@ -146,35 +147,10 @@ def function_executor(
         runtime,
         runtime_memory,
         backend,
-        _storage(config, storage_backend),
+        storage(config, storage_backend),
         rabbitmq_monitor,
         log_level,
         remote_invoker,
-        workers=workers,
-        retries=retries,
-        persist=persist,
-        data_cleaner=data_cleaner,
-    )
-
-
-def local_executor(
-    config: Given = None,
-    storage_backend: str | None = STORAGE_LOCAL,
-    rabbitmq_monitor: bool = False,
-    log_level: str | int | None = None,
-    *,
-    workers: int | None = None,
-    retries: int | None = None,
-    persist: bool | None = None,
-    data_cleaner: bool | None = None,
-) -> FunctionExecutor:
-    """An executor that runs calls in local processes."""
-    return FunctionExecutor(
-        config,
-        backend="localhost",
-        storage_backend=_storage(config, storage_backend),
-        rabbitmq_monitor=rabbitmq_monitor,
-        log_level=log_level,
         workers=workers,
         retries=retries,
         persist=persist,
@@ -199,7 +175,7 @@ def docker_executor(
         config,
         runtime,
         backend="docker",
-        storage_backend=_storage(config, storage_backend),
+        storage_backend=storage(config, storage_backend),
         rabbitmq_monitor=rabbitmq_monitor,
         log_level=log_level,
         workers=workers,
@@ -209,7 +185,7 @@ def docker_executor(
     )
 
 
-def _storage(config: Given, named: str | None) -> str:
+def storage(config: Given, named: str | None) -> str:
     """The storage that was named; else the configuration's, else the one that the function's signature shows."""
     if named is STORAGE or named is STORAGE_LOCAL or named is None:
         return Config.load(config).wren.storage or str(named or STORAGE_LOCAL)

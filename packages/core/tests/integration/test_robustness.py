@@ -668,7 +668,7 @@ futures = executor.map(abs, range(500))
 more = True
 def cancel(*_):
     futures[-1].cancel()
-    # Set again at the end: on a busy machine a handler takes longer than the interval, and would begin within itself for ever.
+    # Set again at the end: where a handler takes longer than the interval, it would begin within itself for ever.
     signal.setitimer(signal.ITIMER_REAL, 0.0005 * more)
 signal.signal(signal.SIGALRM, cancel)
 signal.setitimer(signal.ITIMER_REAL, 0.0005)

@@ -11,6 +11,7 @@ import pluggy
 from wren.errors import ConfigError, Unsupported
 from wren.local.options import LocalhostOptions
 from wren.local.pool import Pool
+from wren.local.start import prepare
 from wren.spi import Compute, Deployment, Feature, Invocation, Report, Runtime, RuntimeInfo, Shell, fingerprint
 from wren.worker.stream import Context
 
@@ -45,6 +46,10 @@ class LocalCompute(Compute[LocalhostOptions]):
     options_type: ClassVar[type] = LocalhostOptions
     shell: ClassVar[Shell] = Shell.PIPE
     features: ClassVar[Feature] = Feature.QUEUE | Feature.DIRECT | Feature.WITHDRAW | Feature.KILL
+
+    def __init__(self, options: LocalhostOptions) -> None:
+        super().__init__(options)
+        prepare()
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
         if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):

@@ -1,13 +1,4 @@
-"""A warm worker process as the client sees it: how it is started, and what goes over its pipes.
-
-client                                          worker (`wren.worker.pipe`)
-tasks    ──▶ frames: contexts, jobs, batches
-claims   ──▶ one token for each call; either side may take it
-results  ◀── frames: one for each call
-output   ◀── an anonymous file: stdout and stderr
-shared   ◀─▶ memory: when the running call began, and what is large, in each direction
-lifeline ──▶ nothing; its closing kills the worker
-"""
+"""A warm worker process as the client sees it: what goes over its pipes, and its end."""
 
 import array
 import fcntl
@@ -15,36 +6,19 @@ import mmap
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import termios
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from wren import wire
+from wren.local.start import start
 from wren.spi import Pickled, Stored
 from wren.worker import output, stream
-from wren.worker.shared import LEAST, Shared
-
-_ROOT: Final = str(Path(__file__).parents[2])  # the folder that `wren` is imported from
-# `-c` rather than `-m`: runpy would be a third of the start.  Of the folder only `wren` is wanted, before the handshake
-# brings the client's own path.
-_BOOT: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); import wren; del sys.path[0]; "
-    "from wren.worker.pipe import main; main(sys.argv[2:])"
-)
-# A process that is forked while a worker is started would hold the pipe ends that only the worker may have.
-_forking = threading.Lock()
-os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
+from wren.worker.shared import LEAST
 
 _BUFFER: Final = 1 << 18  # bytes read at once
-_PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +48,12 @@ class WorkerProcess:
     """One process and its pipes.  Not thread-safe: the pool's thread owns it."""
 
     def __init__(self) -> None:
-        with _forking, ExitStack() as theirs, ExitStack() as ours:
-            tasks, self._tasks = _pipe(theirs, ours)
-            claims, self._claims = _pipe(theirs, ours)
-            self.results, results = _pipe(ours, theirs)
-            lifeline, _ = _pipe(theirs, ours)
-            self._output = _memory("wren-output", ours)
-            shared = _memory("wren-shared", theirs)
-            Shared.make(shared)
-            self._shared = Shared(shared)
-            fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
-            for fd in (self._tasks, self.results):
-                _enlarge(fd)
-            for fd in (self._tasks, self.results, self._claims):
-                os.set_blocking(fd, False)
-            self.claimable = fcntl.fcntl(claims, fcntl.F_GETPIPE_SZ) // stream.CLAIM.size
-            # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
-            self._taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            ours.callback(os.close, self._taken_back)
-            inherited = (tasks, results, claims, self._output, shared, lifeline)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", *_flags(), "-c", _BOOT, _ROOT, *map(str, inherited)],
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
-            self.pid = self._process.pid
-            self.pidfd = os.pidfd_open(self.pid)
-            ours.callback(os.close, self.pidfd)
-            self._descriptors = ours.pop_all()
+        self._its = its = start()
+        self.results, self.pidfd, self.claimable = its.results, its.pidfd, its.claimable
+        self._tasks, self._claims, self._taken_back, self._output = its.tasks, its.claims, its.taken_back, its.output
+        self._shared, self._process, self.pid = its.shared, its.process, its.process.pid
+        self.started = its.at
         self.ready = False
-        self.started = time.monotonic()
         self._pending: deque[memoryview] = deque()
         self._buffer = memoryview(bytearray(_BUFFER))
         self._start = self._end = 0
@@ -299,46 +246,4 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
-        self._descriptors.close()
-        self._shared.close()
-
-
-def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    """A pipe's two ends, each to be closed by one of the stacks."""
-    reading, writing = map(_not_standard, os.pipe())
-    readers.callback(os.close, reading)
-    writers.callback(os.close, writing)
-    return reading, writing
-
-
-def _not_standard(fd: int) -> int:
-    """The descriptor under a number above 2: in a client without stdin, stdout or stderr it may have one of theirs."""
-    if fd > 2:
-        return fd
-    other = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return other
-
-
-def _memory(name: str, stack: ExitStack) -> int:
-    """An anonymous file, to be closed by the stack."""
-    fd = _not_standard(os.memfd_create(name))
-    stack.callback(os.close, fd)
-    return fd
-
-
-def _enlarge(fd: int) -> None:
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
-    except OSError:  # the user's share of pipe memory is used up: the default size works too
-        return
-
-
-def _flags() -> list[str]:
-    """The interpreter flags that change what user code does."""
-    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    if sys.flags.utf8_mode:
-        flags += ["-X", "utf8"]
-    for option in sys.warnoptions:
-        flags += ["-W", option]
-    return flags
+        self._its.close()

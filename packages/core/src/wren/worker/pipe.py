@@ -10,8 +10,10 @@ words of a crash; `shared`, memory with the time the running call began, for its
 a pipe; and `lifeline`, which kills the process the moment the client is gone.
 """
 
+import contextlib
 import os
 import pickle
+import select
 import signal
 import sys
 import time
@@ -91,6 +93,9 @@ class PipeShell:
         """Run calls until the client is gone."""
         self._output.take()  # what was printed on the way here is of no call
         stream.write(self._results, stream.frame(stream.READY, number=self._pid))
+        if not self._claimable():
+            with contextlib.suppress(ImportError):  # then no function needs it
+                import cloudpickle  # noqa: F401 - while there is time: most functions are loaded with it
         claimed = b""
         calls: Calls = iter(())
         while claim := os.read(self._claims, stream.CLAIM.size):
@@ -99,6 +104,12 @@ class PipeShell:
                 claimed = claim
                 calls = self._next_batch(*stream.CLAIM.unpack(claim))
             self._run(*next(calls))
+
+    def _claimable(self) -> bool:
+        """Whether there is a call already."""
+        poll = select.poll()
+        poll.register(self._claims, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
         started = time.monotonic()
@@ -180,8 +191,9 @@ class PipeShell:
     def _calls(self, job: _Job, batch: stream.Batch, arguments: memoryview) -> Calls:
         terms, calls = job.terms, range(*batch.calls) if type(batch.calls) is tuple else batch.calls
         function = self._functions[job.function]
-        persist = terms is not None and terms.header.persist
-        self._persist = partial(self._store_status, terms, batch.attempt) if persist else None
+        self._persist = None
+        if terms is not None and terms.header.persist:
+            self._persist = partial(self._store_status, terms, batch.attempt)
         if terms is None and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             process.storage = None
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
@@ -189,9 +201,7 @@ class PipeShell:
         if batch.place is not None:
             arguments = self._shared.tasks.get(batch.place, sum(batch.sizes or ()))
         loaders = _loaders(batch, arguments, terms)
-        return (
-            (call, self._call, (job, batch.attempt, call, load)) for call, load in zip(calls, loaders, strict=True)
-        )
+        return ((call, self._call, (job, batch.attempt, call, load)) for call, load in zip(calls, loaders, strict=True))
 
     def _call(self, job: _Job, attempt: int, call: int, load: Loader) -> Result:
         """One call with all that its job asks for."""
