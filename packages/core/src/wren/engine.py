@@ -246,9 +246,10 @@ class Engine:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
                 return
             self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
-            reporters = [watcher.open(job) for watcher in self._watchers]
-            if any(reporters):
-                job.header = job.header._replace(reporter=reporters[0])
+            if self._watchers:
+                reporters = [watcher.open(job) for watcher in self._watchers]
+                if any(reporters):
+                    job.header = job.header._replace(reporter=reporters[0])
             self._invoker.invoke(job, range(len(job.table)), 0)
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))

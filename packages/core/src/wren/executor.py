@@ -1,10 +1,11 @@
 """`FunctionExecutor`, what most users see.  `wren.factories` has the functions that make one."""
 
+import operator
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 from wren import binding, callbacks
 from wren.config import Config
@@ -29,6 +30,7 @@ Env: TypeAlias = Mapping[str, Any] | None
 Modules: TypeAlias = Iterable[Any] | None
 
 MIB = 1 << 20
+_NOTHING_GIVEN: Final = (None, TIMEOUT, RUNTIME_MEMORY, None, None, None, 1)
 
 
 class FunctionExecutor:
@@ -71,6 +73,7 @@ class FunctionExecutor:
         self._retries = loaded.wren.retries if retries is None else retries
         self._timeout = TIMEOUT if loaded.wren.timeout is None else loaded.wren.timeout
         self._times: list[Times] = []  # of every job, for plots
+        self._usual: CallOptions | None = None  # those of a call that asks for nothing
         if process.is_worker:
             from wren.deferred import DeferredEngine, InlineResults
 
@@ -307,6 +310,22 @@ class FunctionExecutor:
         retry_on: RetryOn | None,
         persist: bool | None,
         per_activation: int = 1,
+    ) -> CallOptions:
+        given = extra_env, timeout, memory, retries, retry_on, persist, per_activation
+        if all(map(operator.is_, given, _NOTHING_GIVEN)):
+            self._usual = self._usual or self._checked_options(*given)
+            return self._usual
+        return self._checked_options(*given)
+
+    def _checked_options(
+        self,
+        extra_env: Env,
+        timeout: float | None,
+        memory: int | None,
+        retries: int | None,
+        retry_on: RetryOn | None,
+        persist: bool | None,
+        per_activation: int,
     ) -> CallOptions:
         return CallOptions.of(
             extra_env,

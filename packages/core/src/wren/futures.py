@@ -211,6 +211,8 @@ def wait_all(futures: Iterable[Future[Any]], timeout: float | None, *, until_fai
     deadline = None if timeout is None else time.monotonic() + timeout
     pending = [future for future in futures if future.table.states[future.call] <= RUNNING]
     for future in reversed(pending):  # the last is likely to end last
+        if future.table.states[future.call] > RUNNING:
+            continue
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not future.table.wait(future.call, left, until_failure=until_failure):
             return until_failure and future.table.failures > 0

@@ -64,6 +64,9 @@ class Invoker:
 
     def deploy(self, runtime: Runtime) -> Deployment:
         """The runtime's deployment, made on first use and when the platform has forgotten it."""
+        known = self._deployments.get(runtime)
+        if known is not None:
+            return known
         with self._deploying:
             with self._lock:
                 found, uses = self._deployments.get(runtime), self._uses

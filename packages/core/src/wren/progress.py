@@ -15,11 +15,11 @@ INTERVAL: Final = 0.1  # seconds between two looks
 
 def waiting(tables: Collection[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
     """What `wait` returns, given at most `timeout` seconds; where somebody looks, how far the tables are is shown."""
-    if not _somebody_looks():
-        return wait(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     if wait(PATIENCE if timeout is None else min(timeout, PATIENCE)):
         return True
+    if not _somebody_looks():
+        return wait(None if deadline is None else deadline - time.monotonic())
     with _bar() as bar:
         task = bar.add_task("calls", total=sum(map(len, tables)))
         while True:

@@ -10,7 +10,7 @@ from wren.defaults import number
 from wren.errors import BindingError, WaitTimeout
 from wren.futures import Future, wait_all, wait_any
 from wren.progress import waiting
-from wren.table import CallTable
+from wren.table import RUNNING, CallTable
 
 __all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "Futures", "Results", "ReturnWhen", "checked"]
 
@@ -82,11 +82,12 @@ class Results:
         self._wait_all(futures, timeout, until_failure=throw_except)
         results = []
         for future in futures:
-            if not future.done() and not wait_all([future], _left(deadline)):
+            table, call = future.table, future.call
+            if table.states[call] <= RUNNING and not wait_all([future], _left(deadline)):
                 missing = sum(not each.done() for each in futures)
                 raise WaitTimeout(f"{missing} of {len(futures)} calls have not ended after {timeout:g} s; they go on")
             try:
-                results.append(future.table.result(future.call))
+                results.append(table.result(call))
             except Exception:  # of the call; a KeyboardInterrupt is the caller's own
                 if throw_except:
                     self._mark([future])

@@ -17,13 +17,14 @@ LARGE: Final = 1 << 20  # bytes of a function that is not kept once its job is o
 class Task:
     """An invocation in the pool, and its calls that no worker has."""
 
-    __slots__ = ("context", "invocation", "left", "number", "report", "seconds", "waiting")
+    __slots__ = ("began", "context", "invocation", "left", "number", "report", "seconds", "waiting")
 
     def __init__(self, number: int, invocation: Invocation, report: Report, context: stream.Context) -> None:
         self.number, self.invocation, self.report, self.context = number, invocation, report, context
         self.waiting: deque[Sequence[int]] = deque([invocation.calls])
         self.left = len(invocation.calls)  # not reported yet
         self.seconds: float | None = None  # what a call takes, of late
+        self.began = 0.0  # when its first calls were given to a worker (`time.monotonic`)
 
     def count(self) -> int:
         """How many calls wait."""
@@ -104,7 +105,10 @@ class Worker:
 
     def outstanding(self) -> int:
         """How many calls it has."""
-        return sum(len(batch.calls) - batch.done for batch in self.batches)
+        count = 0
+        for batch in self.batches:
+            count += len(batch.calls) - batch.done
+        return count
 
     def running(self) -> tuple[Task, int] | None:
         """The call that it runs, or will run next."""

@@ -19,6 +19,7 @@ hookimpl = pluggy.HookimplMarker("wren")
 
 _KEY: Final = os.urandom(16)  # deployments end with this process
 _seen: tuple[dict[bytes, bytes], dict[str, str]] = {}, {}  # the environment, as it is and decoded
+_last = Context((), "", {})  # what workers were told last, without secrets
 _pools: dict[tuple[int, int | None], Pool] = {}  # by size and memory: executors that ask for the same share workers
 
 
@@ -87,12 +88,18 @@ def _pool(deployment: Deployment) -> Pool:
 
 def _context(deployment: Deployment) -> Context:
     """What workers take over from this process as it is now, and the deployment's secrets."""
+    global _last  # noqa: PLW0603 - of the process
     try:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = ""
-    path = tuple(each for each in sys.path if isinstance(each, str))  # type: ignore[redundant-expr]  # users put others in
-    return Context(path, cwd, _environment() | deployment.state.secrets)
+    path = [each for each in sys.path if isinstance(each, str)]  # type: ignore[redundant-expr]  # users put others in
+    context = Context(path, cwd, _environment())
+    if deployment.state.secrets:
+        return context._replace(env={**context.env, **deployment.state.secrets})
+    if context != _last:  # of equal ones the first, by which it is told that nothing has changed
+        _last = context
+    return _last
 
 
 def _environment() -> dict[str, str]:
@@ -101,8 +108,8 @@ def _environment() -> dict[str, str]:
     raw: Mapping[bytes, bytes] | None = getattr(os.environ, "_data", None)  # what os.environ decodes one by one
     if raw is None:  # the program has put something else in its place
         return dict(os.environ)
-    encoded = dict(raw)
-    if _seen[0] != encoded:
+    if _seen[0] != raw:
+        encoded = dict(raw)
         _seen = encoded, {os.fsdecode(name): os.fsdecode(value) for name, value in encoded.items()}
     return _seen[1]
 

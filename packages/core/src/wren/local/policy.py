@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
-from wren.local.batches import Task, Worker
+from wren.local.batches import LARGE, Task, Worker
 
 BATCH_SECONDS: Final = 0.010  # how long a batch should take
 BATCH_CALLS: Final = 2_048  # at most
@@ -14,6 +15,11 @@ SHORT: Final = 0.002  # seconds; calls that are shorter are sent before the work
 PATIENCE: Final = 0.002  # seconds that an idle worker waits before calls are taken from a busy one
 WEIGHED: Final = 0.02  # seconds between two looks at the memory of workers that have a limit
 NOTICED: Final = 0.02  # seconds that a call runs before its future says so: shorter ones have better things to do
+PAUSE: Final = 0.001  # seconds in which results may gather
+MANY: Final = 64  # calls of a job for whose first ones it is worth to wait
+OPENING: Final = 0.003  # seconds that those may take at most
+LOADED: Final = 5e8  # bytes of a function that a worker loads in a second
+LINGER: Final = 0.5  # seconds after a call in which the next one is expected, from who makes one after the other
 START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 
@@ -24,6 +30,31 @@ def free(workers: Sequence[Worker]) -> Worker | None:
     """
     ready = [worker for worker in workers if worker.process.ready and not worker.ending]
     return next((worker for worker in ready or workers if worker.free), None)
+
+
+def has_function(task: Task, worker: Worker) -> bool:
+    """Whether a worker need not load the function first."""
+    return task.invocation.header.function.id in worker.functions
+
+
+def worth_loading(task: Task, worker: Worker, workers: Sequence[Worker]) -> bool:
+    """Whether a worker should be given calls of a task, though it may have to load a large function for them.
+
+    Not while another is loading it, which may be done with all calls before this one has it; unless they are long.
+    """
+    if task.invocation.header.function.size <= LARGE or has_function(task, worker):
+        return True
+    others = sum(has_function(task, each) and not each.ending for each in workers)
+    if not others:
+        return True
+    if task.seconds is None:
+        return time.monotonic() >= loaded_at(task)
+    return task.count() * (task.seconds + OVERHEAD) / others > task.invocation.header.function.size / LOADED
+
+
+def loaded_at(task: Task) -> float:
+    """When the first of a task's workers will have loaded its function (`time.monotonic`)."""
+    return task.began + task.invocation.header.function.size / LOADED
 
 
 def soon_free(workers: Sequence[Worker]) -> Worker | None:
@@ -49,10 +80,27 @@ def may_start(workers: Sequence[Worker], size: int) -> bool:
     return len(workers) < size and (all_starting(workers) or all(worker.process.ready for worker in workers))
 
 
+def plenty(workers: Sequence[Worker]) -> bool:
+    """Whether each worker that has calls has short ones for a while yet."""
+    busy = False
+    for worker in workers:
+        if worker.batches:
+            busy = True
+            seconds = worker.batches[0].task.seconds
+            if seconds is None or worker.outstanding() * (seconds + OVERHEAD) < 2 * PAUSE:
+                return False
+    return busy
+
+
 def unbalanced(workers: Sequence[Worker]) -> bool:
     """Whether one is idle while another has calls besides the one that it runs."""
-    idle = any(worker.free and worker.process.ready for worker in workers)
-    return idle and any(worker.outstanding() > worker.process.ready for worker in workers)
+    idle = piled = False
+    for worker in workers:
+        if not worker.batches:
+            idle = idle or (worker.process.ready and not worker.ending)
+        elif not piled:
+            piled = worker.outstanding() > worker.process.ready
+    return idle and piled
 
 
 def batch_size(task: Task, worker: Worker, size: int) -> int:
@@ -84,6 +132,17 @@ def noticing(worker: Worker) -> float | None:
         return None
     began = worker.process.began
     return None if began and began == worker.noticed else (began or time.monotonic()) + NOTICED
+
+
+def next_look(worker: Worker, now: float, memory: int | None) -> float:
+    """When there is next something to see of a worker, if it goes on as it does now (`time.monotonic`)."""
+    due = [at for at in (deadline(worker), noticing(worker)) if at is not None]
+    if worker.batches and memory is not None:
+        due.append(now + WEIGHED)
+    if worker.outstanding() > 1:  # the next call may begin at any time, and nobody would see that
+        limits = (batch.task.invocation.timeout for batch in worker.batches)
+        due.append(now + min((limit for limit in limits if limit is not None and limit < NOTICED), default=NOTICED))
+    return min(due, default=inf)
 
 
 def late(worker: Worker, now: float) -> bool:

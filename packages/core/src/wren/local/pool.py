@@ -13,9 +13,12 @@ the state that the one thread owns; what it decides is in `policy`, what it move
 
 import dataclasses
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from math import inf
 from typing import Final
 
 from wren.errors import BackendError, CallCancelled, CallTimeout, OutOfMemory
@@ -43,21 +46,39 @@ class Pool:
         self._workers: list[Worker] = []
         self._failed_starts = 0  # in a row, of workers that ended by themselves
         self._failing_since: float | None = None  # when the first of a row of starts failed, for whatever reason
-        self._steal_at: float | None = None
+        self._steal_at = inf
+        self._opening: list[tuple[Task, threading.Lock]] = []  # what those wait for who have just come with many calls
+        self._handing: tuple[Task, Worker] | None = None  # what another thread is about, or was when it was interrupted
+        self._acted = 0.0  # when something was last handed over by another thread (`time.monotonic`)
+        self._look_at = inf  # when the time of calls and of starts is to be looked at (`time.monotonic`)
         self._loop = Loop("wren-local", self)
 
     # ---- from any thread
 
     def submit(self, invocations: Sequence[Invocation], report: Report, context: stream.Context) -> None:
         """Run the calls of some invocations; what becomes of each goes to `report`."""
+        if len(invocations) == 1 and len(invocations[0].calls) == 1:
+            task = Task(next(self._numbers), invocations[0], report, context)
+            if self._loop.here(partial(self._hand_over, task)):
+                return
+
+        gate = threading.Lock()
+        tasks = [Task(next(self._numbers), invocation, report, context) for invocation in invocations]
 
         def enter() -> None:
-            for invocation in invocations:
-                task = Task(next(self._numbers), invocation, report, context)
-                self._tasks[task.number] = task
-                self._queue.append(task)
+            self._tasks.update((task.number, task) for task in tasks)
+            self._queue += tasks
+            if wait:
+                self._opening.append((tasks[-1], gate))
 
+        # Who makes thousands of calls has much to do when this returns, and the interpreter would not let this pool's
+        # thread run beside that: so it returns when the workers have something to do, too.
+        wait = len(invocations[-1].calls) >= policy.MANY and any(worker.process.ready for worker in self._workers)
+        if wait:
+            gate.acquire()
         self._loop.do(enter)
+        if wait:
+            gate.acquire(timeout=policy.OPENING)
 
     def withdraw(self, invocation: Invocation, calls: Sequence[int]) -> list[int]:
         """Take calls back: those that no worker had begun."""
@@ -80,27 +101,26 @@ class Pool:
     # ---- wren.local.loop.Owner
 
     def timeout(self) -> float | None:
-        """Seconds until a call has run too long, or an idle worker has waited long enough."""
-        times = (at for worker in self._workers for at in (policy.deadline(worker), policy.noticing(worker)))
-        due = [at for at in times if at is not None]
-        if self._steal_at is not None:
-            due.append(self._steal_at)
-        if self.memory is not None and any(worker.batches for worker in self._workers):
-            due.append(time.monotonic() + policy.WEIGHED)
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        """Seconds until a call may have run too long, or an idle worker has waited long enough."""
+        due, now = min(self._look_at, self._steal_at), time.monotonic()
+        if now < self._acted + policy.LINGER:  # there may be more of that soon, which then need not wake anybody
+            due = min(due, now + policy.NOTICED)
+        return None if due == inf else max(0.0, due - now)
 
-    def step(self) -> None:
-        """See what is due, and give out what waits."""
+    def step(self) -> float:
+        """See what is due, and give out what waits; a pause where taking in every result by itself would cost most."""
         now = time.monotonic()
-        if self._steal_at is not None and now >= self._steal_at:
-            self._steal_at = None
+        if self._handing is not None:
+            self._undo(*self._handing)
+        if now >= self._steal_at:
+            self._steal_at = inf
             self._steal()
-        for worker in self._workers:
-            self._expire(worker, now)
-            self._notice(worker, now)
-            if self.memory is not None:
-                self._weigh(worker, self.memory)
+        if now >= self._look_at:
+            self._look(now)
         self._dispatch()
+        if self._opening:
+            self._open()
+        return policy.PAUSE if policy.plenty(self._workers) else 0.0
 
     def broken(self, error: Exception) -> None:
         """A bug here must fail the calls, not leave them waiting."""
@@ -115,10 +135,42 @@ class Pool:
         for worker in self._workers:
             worker.end()
 
+    def _open(self) -> None:
+        """Let those go on whose calls' length is known by now, so that the workers have batches of many."""
+        for task, gate in self._opening:
+            if (task.seconds is not None or not task.left) and gate.locked():
+                gate.release()
+        self._opening = [(task, gate) for task, gate in self._opening if gate.locked()]
+
     # ---- giving calls out
 
+    def _hand_over(self, task: Task) -> float | None:
+        """Give the one call of a new task to a worker that has nothing, in another thread than the loop's.
+
+        Until it is done `_handing` says what the loop has to undo.
+        """
+        worker = next((each for each in self._workers if each.process.ready and each.free), None)
+        if worker is None or self._queue or self._handing is not None:
+            return None
+        self._handing = task, worker
+        self._tasks[task.number] = task
+        self._assign(worker, task, task.take(1))
+        self._acted = time.monotonic()
+        self._handing = None
+        return self._look_at
+
+    def _undo(self, task: Task, worker: Worker) -> None:
+        """The thread that handed a call over was interrupted: whoever wanted the call was, too, and has no future."""
+        self._handing = None
+        self._tasks.pop(task.number, None)
+        task.waiting.clear()
+        worker.end()
+        error = BackendError(f"job {task.invocation.header.job} was interrupted while it was handed over")
+        task.report.failed(task.invocation, task.invocation.calls, error)
+
     def _dispatch(self) -> None:
-        while self._queue:
+        passed = 0  # tasks in a row that are better off without the worker that there is
+        while passed < len(self._queue):
             task = self._queue[0]
             if not task.waiting:
                 self._queue.popleft()
@@ -126,11 +178,18 @@ class Pool:
             worker = self._free_worker()
             if worker is None:
                 break
-            self._assign(worker, task, task.take(policy.batch_size(task, worker, self.size)))
+            if not policy.worth_loading(task, worker, self._workers):
+                self._look_at = min(self._look_at, policy.loaded_at(task) if task.seconds is None else inf)
+                worker = policy.soon_free([each for each in self._workers if policy.has_function(task, each)])
+            if worker is None:
+                passed += 1
+            else:
+                passed = 0
+                self._assign(worker, task, task.take(policy.batch_size(task, worker, self.size)))
             self._queue.rotate(-1)  # no job waits for the end of another
         if self._queue or not policy.unbalanced(self._workers):
-            self._steal_at = None
-        elif self._steal_at is None:
+            self._steal_at = inf
+        elif self._steal_at == inf:
             self._steal_at = time.monotonic() + policy.PATIENCE
 
     def _free_worker(self) -> Worker | None:
@@ -143,14 +202,16 @@ class Pool:
 
     def _assign(self, worker: Worker, task: Task, calls: Sequence[int]) -> None:
         buffers: list[Buffer] = []
-        if worker.context != task.context:
+        if worker.context is not task.context:
             worker.context = task.context
             buffers += context_frame(task.context)
         batch = worker.add(task, calls)
         buffers += batch_frame(worker, batch)
+        task.began = task.began or time.monotonic()
         worker.process.send(buffers)
         worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
         self._watch_writing(worker)
+        self._look_at = min(self._look_at, policy.next_look(worker, time.monotonic(), self.memory))
 
     def _watch_writing(self, worker: Worker) -> None:
         fd = worker.process.tasks
@@ -288,6 +349,15 @@ class Pool:
 
     # ---- time
 
+    def _look(self, now: float) -> None:
+        """See to what takes long."""
+        for worker in self._workers:
+            self._expire(worker, now)
+            self._notice(worker, now)
+            if self.memory is not None:
+                self._weigh(worker, self.memory)
+        self._look_at = min((policy.next_look(worker, now, self.memory) for worker in self._workers), default=inf)
+
     def _expire(self, worker: Worker, now: float) -> None:
         """Kill the worker if its call, or its start, has taken too long."""
         if not policy.late(worker, now):
@@ -347,6 +417,7 @@ class Pool:
                 return None  # those that there are will do
             raise BackendError(f"a local worker cannot be started: {error}") from error
         self._workers.append(worker)
+        self._look_at = min(self._look_at, policy.next_look(worker, time.monotonic(), self.memory))
         self._loop.watch(worker.process.results, lambda: self._readable(worker))
         self._loop.watch(worker.process.pidfd, lambda: self._exited(worker))
         return worker

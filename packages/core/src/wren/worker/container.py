@@ -44,7 +44,7 @@ class _Template:
         return not self.waiting and not self.running
 
     def printed(self) -> str:
-        return output.read(self.output, os.fstat(self.output).st_size).decode("utf-8", "replace")
+        return output.printed(self.output).decode("utf-8", "replace")
 
     def close(self) -> None:
         self.control.close()

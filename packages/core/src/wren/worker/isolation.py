@@ -24,7 +24,7 @@ class Isolation:
     def __init__(self) -> None:
         self._env: dict[str, str] = {}
         self._cwd = ""
-        self._touched = False
+        self.touched = False
         for module, names in _CHANGING.items():
             for name in names:
                 setattr(module, name, self._marking(getattr(module, name)))
@@ -33,7 +33,7 @@ class Isolation:
     def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def marking(*args: Any, **kwargs: Any) -> Any:
-            self._touched = True
+            self.touched = True
             return function(*args, **kwargs)
 
         return marking
@@ -41,7 +41,7 @@ class Isolation:
     def take_over(self, env: Mapping[str, str], cwd: str) -> None:
         """From now on this is how the process is meant to be."""
         self._env, self._cwd = dict(env), cwd
-        self._touched = True
+        self.touched = True
         self.restore()
 
     def apply(self, env: Mapping[str, str | None]) -> None:
@@ -53,8 +53,8 @@ class Isolation:
                 os.environ[name] = value
 
     def restore(self) -> None:
-        """Put back what was touched since the last time."""
-        if not self._touched:
+        """Put back what was `touched` since the last time."""
+        if not self.touched:
             return
         for name in os.environ.keys() - self._env.keys():
             del os.environ[name]
@@ -69,4 +69,4 @@ class Isolation:
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
-        self._touched = False
+        self.touched = False

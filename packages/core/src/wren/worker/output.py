@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from typing import Final, TextIO
 
 LIMIT: Final = 1 << 20  # bytes kept of a call's output: the first and the last halves
+# The output file of a local worker has so many bytes before what is printed, a hole.  Nothing else that a call may have
+# made of its stdout is as long, and so one look at the length says that it is the file and that nothing was printed.
+BASE: Final = 40_009
 
 
 class Output:
     """The output file of a worker, emptied after each call."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, base: int = 0) -> None:
+        self._fd, self._base = fd, base
+        if base:
+            os.ftruncate(fd, base)
         status = os.fstat(fd)
         self._inode, self._device = status.st_ino, status.st_dev
         self._streams = self._open()
@@ -30,23 +35,21 @@ class Output:
             err.flush()
         except (OSError, ValueError):  # the call closed it, or its descriptor
             self._streams = self._open()
-        size = self._size()
-        if size is None:  # the call closed the descriptors, and what it opened then has their numbers
-            self._streams = self._open()
-            size = os.fstat(self._fd).st_size
-        if not size:
+        if self._base and _length(1) == self._base:
             return ()
-        logs = read(self._fd, size)
-        os.ftruncate(self._fd, 0)
-        return (logs,)
+        if not self._is_standard():  # the call closed the descriptors, and what it opened then has their numbers
+            self._streams = self._open()
+        logs = printed(self._fd, self._base)
+        if logs or self._base:
+            os.ftruncate(self._fd, self._base)
+        return (logs,) if logs else ()
 
-    def _size(self) -> int | None:
-        """Bytes that have been printed; None if what is stdout now is not the file."""
+    def _is_standard(self) -> bool:
         try:
             found = os.fstat(1)
         except OSError:
-            return None
-        return found.st_size if found.st_ino == self._inode and found.st_dev == self._device else None
+            return False
+        return found.st_ino == self._inode and found.st_dev == self._device
 
     def _open(self) -> tuple[TextIO, TextIO]:
         """New stdout and stderr; a line that is complete is in the file, also when the process dies."""
@@ -60,10 +63,20 @@ def _text(fd: int) -> TextIO:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def read(fd: int, size: int) -> bytes:
-    """The content of an output file of `size` bytes, its middle left out where it is longer than LIMIT."""
-    if size <= LIMIT:
-        return os.pread(fd, size, 0)
+def _length(fd: int) -> int:
+    """Bytes of a file, -1 of anything else."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_END)
+    except OSError:
+        return -1
+
+
+def printed(fd: int, base: int = 0) -> bytes:
+    """What is in an output file behind `base`, its middle left out where it is longer than LIMIT."""
+    end = os.fstat(fd).st_size
+    start = base if end >= base else 0  # it was never set up, or a program that the call ran has emptied it
+    if end - start <= LIMIT:
+        return os.pread(fd, end - start, start)
     half = LIMIT // 2
-    gap = f"\n... {size - LIMIT} bytes left out ...\n".encode()
-    return os.pread(fd, half, 0) + gap + os.pread(fd, half, size - half)
+    gap = f"\n... {end - start - LIMIT} bytes left out ...\n".encode()
+    return os.pread(fd, half, start) + gap + os.pread(fd, half, end - half)

@@ -21,15 +21,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BufferedReader
 from itertools import repeat
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from wren.wire import Header
 from wren.worker import stream
+from wren.worker.forks import parents_mark
 from wren.worker.isolation import Isolation
 from wren.worker.lifeline import guard
 from wren.worker.memory import OwnMemory
 from wren.worker.nested import process
-from wren.worker.output import Output
+from wren.worker.output import BASE, Output
 from wren.worker.run import (
     Arguments,
     Result,
@@ -80,9 +82,11 @@ class PipeShell:
     def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, shared: int) -> None:
         self._tasks = tasks
         self._results, self._claims = results, claims
-        self._output = Output(output)
+        self._output = Output(output, BASE)
         self._shared = Shared(shared)
+        self._began = self._shared.began
         self._pid = os.getpid()
+        self._mark = parents_mark()
         self._isolation = Isolation()
         self._memory = OwnMemory()
         self._functions: dict[str, Callable[..., Any] | list[bytes]] = {}  # a list: the failure to load it
@@ -99,8 +103,8 @@ class PipeShell:
         claimed = b""
         calls: Calls = iter(())
         while claim := os.read(self._claims, stream.CLAIM.size):
-            self._shared.began[0] = time.monotonic()  # loading the function may take for ever, too
             if claim != claimed:
+                self._began[0] = monotonic()  # loading the function may take for ever, too
                 claimed = claim
                 calls = self._next_batch(*stream.CLAIM.unpack(claim))
             self._run(*next(calls))
@@ -112,19 +116,20 @@ class PipeShell:
         return bool(poll.poll(0))
 
     def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
-        started = time.monotonic()
-        self._shared.began[0] = started
+        began = self._began
+        began[0] = started = monotonic()
         result = work(*arguments)
-        stopped = time.monotonic()
-        if os.getpid() != self._pid:
+        stopped = monotonic()
+        if not self._mark[0]:
             os._exit(0)  # the function forked, and this is the child: the call is the parent's
         logs = self._output.take()
         peak = self._memory.peak() if stopped - started >= WEIGHED else 0
         if self._persist is not None:
             result = self._persist(call, result, Times(started, stopped), b"".join(logs), peak)
         # Before the client can know the result: it may not take this for the next call's time.
-        self._shared.began[0] = 0.0
-        self._isolation.restore()
+        began[0] = 0.0
+        if self._isolation.touched:
+            self._isolation.restore()
         tag, chunks = result
         if tag == PLAIN and len(chunks) == 1 and len(chunks[0]) <= SMALL_BODY and not logs:
             os.write(

@@ -97,7 +97,7 @@ class RunningCall:
         """What it has printed."""
         if self._output < 0:
             return ""
-        return output.read(self._output, os.fstat(self._output).st_size).decode("utf-8", "replace")
+        return output.printed(self._output).decode("utf-8", "replace")
 
     def close(self) -> None:
         """Close all descriptors.  Idempotent."""
