@@ -18,6 +18,7 @@ from wren.spi import Pickled, Stored
 from wren.worker import output, stream
 from wren.worker.shared import LEAST
 
+_WORD_FRAME_SIZE: Final = 8 * stream.WORDS
 _BUFFER: Final = 1 << 18  # bytes read at once
 
 
@@ -143,12 +144,11 @@ class WorkerProcess:
     def _parse(self, found: Results) -> None:
         buffer, start, end = self._buffer, self._start, self._end
         needed = 0
-        while end - start >= stream.HEAD.size:
-            if buffer[start] == stream.SMALL:
-                count = self._parse_small(found, start)
-                start += count * stream.SMALL_RESULT.size
-                if count:
-                    continue
+        while end - start >= _WORD_FRAME_SIZE:
+            if buffer[start] in stream.WORD_FRAME:
+                start = self._parse_words(found, start)
+                continue
+            if end - start < stream.HEAD.size:
                 break
             kind, tag, _, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
             body = start + stream.HEAD.size
@@ -168,33 +168,36 @@ class WorkerProcess:
             found.stopped.append(stopped)
         self._make_room(start, end, needed)
 
-    def _parse_small(self, found: Results, start: int) -> int:
-        """Take in the SMALL frames that begin at `start`, in columns: how many."""
-        size = stream.SMALL_RESULT.size
-        most = (self._end - start) // size
-        if most <= 1:
-            return self._parse_one(found, start) if most else 0
-        frames = stream.SMALL_RESULT.iter_unpack(self._buffer[start : start + most * size])
-        kinds, _, _, _, _, started, stopped, peaks, bodies = zip(*frames, strict=True)
-        # From the first that is another on, what was unpacked are no frames.
-        count = next((at for at, kind in enumerate(kinds) if kind != stream.SMALL), most)
-        if count < most:
-            started, stopped, peaks, bodies = started[:count], stopped[:count], peaks[:count], bodies[:count]
+    def _parse_words(self, found: Results, start: int) -> int:
+        """Take in the frames of words that begin at `start` and are all of one kind: where they end."""
+        whole = (self._end - start) // _WORD_FRAME_SIZE
+        if whole == 1:
+            return self._parse_word(found, start)
+        frames = self._buffer[start : start + whole * _WORD_FRAME_SIZE]
+        # From the first of another kind on, what looks like frames may be none.
+        kinds = frames[::_WORD_FRAME_SIZE].tobytes()
+        count = whole - len(kinds.lstrip(kinds[:1]))
+        words = frames[: count * _WORD_FRAME_SIZE]
+        times, numbers = words.cast("d"), words.cast("q")
+        peaks = numbers[3 :: stream.WORDS].tolist()
         if any(peaks):
             found.peaks.update((at, peak) for at, peak in enumerate(peaks, len(found.values)) if peak)
-        found.values += map(pickle.loads, bodies)
-        found.started += started
-        found.stopped += stopped
-        return count
+        values: list[Any] = (times if kinds[0] == stream.FLOAT else numbers)[4 :: stream.WORDS].tolist()
+        found.values += map(stream.CONSTANTS.__getitem__, values) if kinds[0] == stream.CONSTANT else values
+        found.started += times[1 :: stream.WORDS].tolist()
+        found.stopped += times[2 :: stream.WORDS].tolist()
+        return start + count * _WORD_FRAME_SIZE
 
-    def _parse_one(self, found: Results, start: int) -> int:
-        _, _, _, _, _, started, stopped, peak, body = stream.SMALL_RESULT.unpack_from(self._buffer, start)
+    def _parse_word(self, found: Results, start: int) -> int:
+        """The same for one, of a call that somebody waits for."""
+        kind = self._buffer[start]
+        _, _, started, stopped, peak, value = stream.WORD_FRAME[kind].unpack_from(self._buffer, start)
         if peak:
             found.peaks[len(found.values)] = peak
-        found.values.append(pickle.loads(body))  # noqa: S301 - from our own child
+        found.values.append(stream.CONSTANTS[value] if kind == stream.CONSTANT else value)
         found.started.append(started)
         found.stopped.append(stopped)
-        return 1
+        return start + _WORD_FRAME_SIZE
 
     def _take(self, found: Results, tag: int, body: memoryview) -> None:
         """Take in what a call has ended with."""

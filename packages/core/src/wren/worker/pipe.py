@@ -37,22 +37,25 @@ from wren.worker.run import (
     Result,
     WorkerStorage,
     call_status,
+    encode,
     failure,
     load_arguments,
     opener,
-    run,
     run_call,
     run_loaded,
     store_status,
 )
 from wren.worker.shared import LEAST, Shared
-from wren.worker.stream import FAILED, PLAIN, SMALL_BODY, SMALL_RESULT
+from wren.worker.stream import CONSTANT, CONSTANTS, FAILED, FLOAT, INT, WORD_FRAME
 
+_LEAST: Final = -(1 << 63)  # of the numbers that a word holds
+_MOST: Final = (1 << 63) - 1
 WEIGHED: Final = 0.001  # seconds that a call takes for its memory to be looked at, which costs 8 us
 
 
+Outcome = tuple[int, Any]  # a `Result`, or kind and value of a frame of words
 Calls = Iterator[
-    tuple[int, Callable[..., Result], tuple[Any, ...]]
+    tuple[int, Callable[..., Outcome], tuple[Any, ...]]
 ]  # those to come: the id, what runs it, and with what
 Loader = Callable[[], Arguments]  # gives args and kwargs when the call's turn has come
 
@@ -115,7 +118,7 @@ class PipeShell:
         poll.register(self._claims, select.POLLIN)
         return bool(poll.poll(0))
 
-    def _run(self, call: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
+    def _run(self, call: int, work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> None:
         began = self._began
         began[0] = started = monotonic()
         result = work(*arguments)
@@ -131,12 +134,11 @@ class PipeShell:
         if self._isolation.touched:
             self._isolation.restore()
         tag, chunks = result
-        if tag == PLAIN and len(chunks) == 1 and len(chunks[0]) <= SMALL_BODY and not logs:
-            os.write(
-                self._results,
-                SMALL_RESULT.pack(stream.SMALL, PLAIN, call, len(chunks[0]), 0, started, stopped, peak, chunks[0]),
-            )
-            return
+        if tag in WORD_FRAME:
+            if not logs:
+                os.write(self._results, WORD_FRAME[tag].pack(tag, call, started, stopped, peak, chunks))
+                return
+            tag, chunks = encode(stream.CONSTANTS[chunks] if tag == CONSTANT else chunks)
         tag, chunks = self._share(tag, chunks)
         frame = stream.frame(
             stream.RESULT, chunks, logs, tag=tag, number=call, started=started, stopped=stopped, peak=peak
@@ -202,7 +204,7 @@ class PipeShell:
         if terms is None and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
             process.storage = None
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
-            return zip(calls, repeat(run), zip(repeat(function), batch.plain[0]))
+            return zip(calls, repeat(_run_plainly), zip(repeat(function), batch.plain[0]))
         if batch.place is not None:
             arguments = self._shared.tasks.get(batch.place, sum(batch.sizes or ()))
         loaders = _loaders(batch, arguments, terms)
@@ -232,6 +234,23 @@ class PipeShell:
         except Exception as error:  # noqa: BLE001 - whatever the storage raises is why nobody will find the status
             return FAILED, failure(error, kind="storage", message="the status cannot be stored")
         return result
+
+
+def _run_plainly(function: Callable[..., Any], args: Sequence[Any]) -> Outcome:
+    """Call the function.  Never raises."""
+    try:
+        value = function(*args)
+    except BaseException as error:  # noqa: BLE001 - whatever ends the function ends this call, and nothing else
+        return FAILED, failure(error, skip_frames=1)
+    kind = type(value)
+    if kind is int:
+        if _LEAST <= value <= _MOST:
+            return INT, value
+    elif kind is float:
+        return FLOAT, value
+    elif kind is bool or value is None:
+        return CONSTANT, CONSTANTS.index(value)
+    return encode(value)
 
 
 def _load_function(reader: stream.BoundedReader) -> Callable[..., Any] | list[bytes]:

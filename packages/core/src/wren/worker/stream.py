@@ -15,7 +15,10 @@ clock for all processes; `peak` is the memory in bytes that the process had at m
     worker -> client
     READY               process id    -       -                                        -
     RESULT              call id       state   the result or the `Failure`, pickled     what the call printed (UTF-8)
-    SMALL               call id       PLAIN   the same, then zeros up to 28 bytes      -
+
+A result that is a number, None, True or False has a frame of five words instead, `WORD_FRAME`, of which many are read
+as columns: kind u8 · reserved u24 · number u32, started f64, stopped f64, peak u64, and the value: i64 of an INT, f64
+of a FLOAT, its index in `CONSTANTS` of a CONSTANT.
 
 What is large may be in the shared memory (`wren.worker.shared`) instead: a BATCH says where, and of a RESULT the state
 has the flag SHARED and the body is a `PLACE`.
@@ -42,10 +45,13 @@ from wren.wire import Buffer, Gather, Span
 HEAD: Final = struct.Struct("<BxxxIIQQddQ")
 CLAIM: Final = struct.Struct("<I")  # what a claim pipe carries: for each call the token of its batch
 
-CONTEXT, BATCH, READY, RESULT, SMALL = range(1, 6)
+CONTEXT, BATCH, READY, RESULT, INT, FLOAT, CONSTANT = range(1, 8)
 
-SMALL_RESULT: Final = struct.Struct("<BxxxIIQQddQ28s")  # of one size, so that the client reads many of them as columns
-SMALL_BODY: Final = 28  # bytes that any number has, and a short text
+# In the machine's order of bytes, as they are looked at as words.
+WORD_FRAME: Final = {INT: struct.Struct("=BxxxIddQq"), FLOAT: struct.Struct("=BxxxIddQd")}
+WORD_FRAME[CONSTANT] = WORD_FRAME[INT]
+WORDS: Final = 5  # in such a frame
+CONSTANTS: Final = (None, False, True)
 PLACE: Final = struct.Struct("<QQ")  # position and size
 
 SIZE: Final = struct.Struct("<Q")
