@@ -122,26 +122,40 @@ class Frame(NamedTuple):
 
 
 ARGUMENTS: Final = [pickle.dumps(((["a"],), {}), 4), pickle.dumps(((), {"x": {}}), 4)]
+SIZES: Final = [len(pickled) for pickled in ARGUMENTS]
+PLAIN: Final = [(1, "a"), (None, 2.5)], None
+FUNCTION: Final = pickle.dumps(math.sqrt, 4)
 FRAMES: Final = {
     "context": Frame(stream.CONTEXT, stream.Context(["/app", "/lib"], "/home", {"HOME": "/home", "LANG": "C"})),
-    "job": Frame(stream.JOB, stream.Job(FULL, (), ()), pickle.dumps(math.sqrt, 4), number=3),
-    "job-known-function": Frame(stream.JOB, stream.Job(MINIMAL, (1, 2), ("ab" * 32,)), number=4),
-    "batch-plain": Frame(stream.BATCH, stream.Batch(0, range(2), ([(1, "a"), (None, 2.5)], None)), tag=200, number=3),
-    "batch-plain-keywords": Frame(stream.BATCH, stream.Batch(1, [5], ([()], [{"x": b"b"}])), tag=1, number=3),
-    "batch-pickled": Frame(
+    "batch-new-job": Frame(
         stream.BATCH,
-        stream.Batch(0, [4, 9], sizes=[len(pickled) for pickled in ARGUMENTS]),
-        b"".join(ARGUMENTS),
-        tag=2,
-        number=2**32 - 1,
+        stream.Batch(0, (0, 1), tuple(stream.Job("ab" * 32, len(FUNCTION), pickle.dumps(FULL, 4))), sizes=SIZES[:1]),
+        FUNCTION + ARGUMENTS[0],
+        tag=4,
+        number=3,
     ),
+    "batch-known-function": Frame(
+        stream.BATCH, stream.Batch(0, [0], tuple(stream.Job("ab" * 32, 0, b"", (1, 2), ("cd" * 32,))), PLAIN), number=4
+    ),
+    "batch-plain": Frame(stream.BATCH, stream.Batch(0, (0, 2), plain=PLAIN), tag=200, number=3),
+    "batch-plain-keywords": Frame(stream.BATCH, stream.Batch(1, [5], plain=([()], [{"x": b"b"}])), tag=1, number=3),
+    "batch-pickled": Frame(
+        stream.BATCH, stream.Batch(0, [4, 9], sizes=SIZES), b"".join(ARGUMENTS), tag=2, number=2**32 - 1
+    ),
+    "batch-shared": Frame(stream.BATCH, stream.Batch(0, [4, 9], sizes=SIZES, place=1 << 40), tag=5, number=3),
     "batch-gather": Frame(stream.BATCH, stream.Batch(0, [0], stored=[GATHER]), tag=3, number=3),
     "ready": Frame(stream.READY, number=4711),
     "result-plain": Frame(stream.RESULT, 42, b"", stream.PLAIN, 7, 100.25, 101.5),
     "result-pickled": Frame(stream.RESULT, [1, "two"], b"caf\xc3\xa9\n", stream.PICKLED, 8, 100.25, 101.5),
     "result-stored": Frame(stream.RESULT, 1 << 21, b"", stream.STORED, 9, 100.25, 101.5, 96 << 20),
+    "result-shared": Frame(stream.RESULT, (3 << 20, 1 << 21), b"", stream.PICKLED | stream.SHARED, 12, 100.25, 101.5),
     "result-nested": Frame(stream.RESULT, RETURNED, b"", stream.NESTED, 11, 100.25, 101.5),
     "result-failed": Frame(stream.RESULT, FAILURE, b"printed\n", stream.FAILED, 10, 100.25, 101.5),
+}
+WORDS: Final = {
+    "result-int": (stream.INT, 2**32 - 1, 100.25, 101.5, 0, -(2**63)),
+    "result-float": (stream.FLOAT, 0, 100.25, 101.5, 96 << 20, -2.5),
+    "result-constant": (stream.CONSTANT, 7, 100.25, 101.5, 0, 2),
 }
 
 
@@ -170,6 +184,10 @@ def body_of(frame: Frame) -> bytes:
         return b"".join(wire.encode_returned(frame.body))
     if frame.tag == stream.STORED and frame.kind == stream.RESULT:
         return stream.SIZE.pack(frame.body)
+    if frame.kind == stream.RESULT and frame.tag & stream.SHARED:
+        return stream.PLACE.pack(*frame.body)
+    if frame.kind in (stream.CONTEXT, stream.BATCH):
+        return pickle.dumps(tuple(frame.body), 5)
     return pickle.dumps(frame.body, 5) if frame.body is not None else b""
 
 
@@ -179,6 +197,8 @@ def read(kind: int, tag: int, body: bytes) -> Any:
         return wire.decode_returned(body)
     if kind == stream.RESULT and tag == stream.STORED:
         return stream.SIZE.unpack(body)[0]
+    if kind == stream.RESULT and tag & stream.SHARED:
+        return stream.PLACE.unpack(body)
     return loaded(body) if body else None
 
 
@@ -262,8 +282,17 @@ def test_frames_have_the_golden_bytes_around_their_pickles(path: Path) -> None:
 
 
 def test_golden_functions_are_loaded() -> None:
-    functions = [loaded(path.read_bytes()[-len(FRAMES["job"].extra) :]) for path in GOLDEN.glob("frames/*/job.bin")]
-    assert set(functions) == {math.sqrt}
+    extras = [path.read_bytes()[-len(FUNCTION + ARGUMENTS[0]) :] for path in GOLDEN.glob("frames/*/batch-new-job.bin")]
+    assert {loaded(extra[: len(FUNCTION)]) for extra in extras} == {math.sqrt}
+
+
+@pytest.mark.parametrize(("name", "frame"), WORDS.items())
+def test_frames_of_words_have_the_golden_bytes(name: str, frame: tuple[int, int, float, float, int, Any]) -> None:
+    golden = (GOLDEN / f"{name}.bin").read_bytes()
+    packing = stream.WORD_FRAME[frame[0]]
+    assert packing.unpack(golden) == frame
+    assert packing.pack(*frame) == golden
+    assert len(golden) == 8 * stream.WORDS
 
 
 def test_golden_arguments_are_loaded() -> None:
@@ -278,6 +307,7 @@ def test_there_is_a_golden_file_for_every_record_and_no_other() -> None:
     written = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file()}
     pythons = sorted(folder.name for folder in (GOLDEN / "frames").iterdir())
     expected = {f"{name}.json" for name in (*PAYLOADS, *STATUSES, "keys")}
+    expected |= {f"{name}.bin" for name in WORDS}
     expected |= {"sealed.bin", "sealed-status.bin", "answer.bin", "returned.bin"}
     expected |= {f"frames/{python}/{name}.bin" for python in pythons for name in FRAMES}
     assert written == expected
@@ -299,6 +329,8 @@ def write_golden_files() -> None:
     (GOLDEN / "answer.bin").write_bytes(b"".join(frames.frame(*each) for each in ANSWER))
     for name, frame in FRAMES.items():
         (folder / f"{name}.bin").write_bytes(encoded(frame, body_of(frame)))
+    for name, words in WORDS.items():
+        (GOLDEN / f"{name}.bin").write_bytes(stream.WORD_FRAME[words[0]].pack(*words))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.errors import BindingError, Unsupported
 from wren.worker.injected import STORAGES
+from wren.worker.stream import SCALARS
 
 __all__ = ["INJECTED", "Bound", "bind", "describe_function", "reducer_parameter"]
 
@@ -92,6 +93,8 @@ def describe_function(function: Callable[..., Any]) -> str:
 
 
 def _materialise(iterdata: Iterable[Any]) -> list[Any]:
+    if type(iterdata) in (list, range, tuple):  # at once, for what comes below takes longer than a short call should
+        return list(iterdata)
     if isinstance(iterdata, str | bytes | bytearray | Mapping):
         raise BindingError(
             f"iterdata is of type {type(iterdata).__name__}, which would be one call or one for each part of it: "
@@ -300,7 +303,7 @@ def _bind_plainly(accepted: range, elements: list[Any]) -> Bound | None:
     if kinds == {tuple}:
         lengths = set(map(len, elements))
         return Bound(elements, None) if min(lengths) in accepted and max(lengths) in accepted else None
-    if 1 not in accepted or any(issubclass(kind, tuple | list | dict) for kind in kinds):
+    if 1 not in accepted or (not kinds <= SCALARS and any(issubclass(kind, tuple | list | dict) for kind in kinds)):
         return None
     return Bound(list(zip(elements, strict=True)), None)
 

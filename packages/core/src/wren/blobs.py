@@ -30,6 +30,7 @@ _ABSENT: Final = object()
 class _Known(NamedTuple):
     """A pickle, and the objects that it was made of."""
 
+    function: "weakref.ref[FunctionType]"
     code: CodeType
     names: list[str]  # what the code may refer to among the globals
     parts: list[Any]
@@ -38,7 +39,7 @@ class _Known(NamedTuple):
     chunks: list[bytes]
 
 
-_known: Final[weakref.WeakKeyDictionary[Callable[..., Any], _Known]] = weakref.WeakKeyDictionary()
+_known: Final[dict[int, _Known]] = {}  # by the function's id
 
 
 def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, list[bytes]]:
@@ -48,17 +49,18 @@ def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, li
     """
     if type(function) is not FunctionType or by_value_modules():
         return _make(function, hashed=hashed)
-    known = _known.get(function)
-    if known is not None:
+    number = id(function)
+    known = _known.get(number)
+    if known is not None and known.function() is function:
         same = known.code is function.__code__ and known.modules == len(sys.modules)
         if same and _alike(_parts(function, known.names), known.parts):
             return known.blob, known.chunks
-        del _known[function]
     blob, chunks = _make(function, hashed=hashed)
     names = list(_names(function.__code__))
     parts = _parts(function, names)
     if blob.size <= HASH_LIMIT and parts is not None and all(map(_constant, parts)):
-        _known[function] = _Known(function.__code__, names, parts, len(sys.modules), blob, chunks)
+        reference = weakref.ref(function, lambda _: _known.pop(number, None))
+        _known[number] = _Known(reference, function.__code__, names, parts, len(sys.modules), blob, chunks)
     return blob, chunks
 
 

@@ -7,6 +7,7 @@ change, and so a batch of them is pickled as one when it is sent, which costs a 
 
 import contextlib
 import pickle
+import sys
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -196,6 +197,8 @@ def _for_a_call() -> Iterator[None]:
 
 def _all_scalars(bound: Bound) -> bool:
     """Whether all are small scalars: of a large one a pickle of its own is cheaper, as it has no copy."""
+    if len(bound.args) == 1 and bound.kwargs is None:  # of one call, which should be on its way
+        return all(type(value) in SCALARS and not _is_large(value) for value in bound.args[0])
     kinds = set(map(type, chain.from_iterable(bound.args)))
     kinds.update(map(type, chain.from_iterable(kwargs.values() for kwargs in bound.kwargs or ())))
     if not kinds <= SCALARS:
@@ -203,7 +206,11 @@ def _all_scalars(bound: Bound) -> bool:
     if kinds.isdisjoint((str, bytes)):
         return True
     values = chain(chain.from_iterable(bound.args), *(kwargs.values() for kwargs in bound.kwargs or ()))
-    return not any(type(value) in (str, bytes) and len(value) > PLAIN_LIMIT for value in values)
+    return not any(map(_is_large, values))
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in (str, bytes) and len(value) > PLAIN_LIMIT
 
 
 def _pickle_call(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:
@@ -225,9 +232,8 @@ def _pickle_for_worker(value: object) -> list[bytes]:
 
 def by_value_modules() -> bool:
     """Whether the user asked cloudpickle to take some modules along."""
-    import cloudpickle
-
-    return bool(cloudpickle.list_registry_pickle_by_value())
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 def _culprit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ class CallTable:
     def succeed(self, outcomes: Outcomes) -> int:
         """Settle calls that have results, and return how many; those that are settled already stay as they are."""
         calls = outcomes.calls
-        if isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
+        if len(calls) > 1 and isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
             return len(calls)
         times = zip(outcomes.started, outcomes.stopped, strict=True)
         return sum(

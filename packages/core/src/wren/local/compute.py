@@ -19,7 +19,7 @@ hookimpl = pluggy.HookimplMarker("wren")
 
 _KEY: Final = os.urandom(16)  # deployments end with this process
 _seen: tuple[dict[bytes, bytes], dict[str, str]] = {}, {}  # the environment, as it is and decoded
-_last = Context((), "", {})  # what workers were told last, without secrets
+_last = Context([], "", {})  # what workers were told last, without secrets
 _pools: dict[tuple[int, int | None], Pool] = {}  # by size and memory: executors that ask for the same share workers
 
 
@@ -93,7 +93,9 @@ def _context(deployment: Deployment) -> Context:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = ""
-    path = [each for each in sys.path if isinstance(each, str)]  # type: ignore[redundant-expr]  # users put others in
+    path: Sequence[str] = _last.path
+    if sys.path != path:
+        path = [each for each in sys.path if isinstance(each, str)]  # type: ignore[redundant-expr]  # users put others in
     context = Context(path, cwd, _environment())
     if deployment.state.secrets:
         return context._replace(env={**context.env, **deployment.state.secrets})

@@ -140,9 +140,14 @@ def next_look(worker: Worker, now: float, memory: int | None) -> float:
     if worker.batches and memory is not None:
         due.append(now + WEIGHED)
     if worker.outstanding() > 1:  # the next call may begin at any time, and nobody would see that
-        limits = (batch.task.invocation.timeout for batch in worker.batches)
-        due.append(now + min((limit for limit in limits if limit is not None and limit < NOTICED), default=NOTICED))
+        due += [now + first_look(batch.task) for batch in worker.batches]
     return min(due, default=inf)
+
+
+def first_look(task: Task) -> float:
+    """Seconds in which there is nothing to see of a call that is to begin."""
+    limit = task.invocation.timeout
+    return NOTICED if limit is None else min(NOTICED, limit)
 
 
 def late(worker: Worker, now: float) -> bool:

@@ -211,7 +211,7 @@ class Pool:
         worker.process.send(buffers)
         worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
         self._watch_writing(worker)
-        self._look_at = min(self._look_at, policy.next_look(worker, time.monotonic(), self.memory))
+        self._look_at = min(self._look_at, time.monotonic() + policy.first_look(task))
 
     def _watch_writing(self, worker: Worker) -> None:
         fd = worker.process.tasks
@@ -254,10 +254,13 @@ class Pool:
 
     def _report(self, worker: Worker, batch: Batch, results: Results, first: int, count: int) -> None:
         task, stop = batch.task, first + count
-        took = (sum(results.stopped[first:stop]) - sum(results.started[first:stop])) / count
+        if count == 1:
+            took = results.stopped[first] - results.started[first]
+        else:
+            took = (sum(results.stopped[first:stop]) - sum(results.started[first:stop])) / count
         task.seconds = took if task.seconds is None else (task.seconds + took) / 2
         calls = batch.calls[batch.done : batch.done + count]
-        apart = [at for at in results.apart if first <= at < stop]
+        apart = [at for at in results.apart if first <= at < stop] if results.apart else []
         start = first
         for at in [*apart, stop]:
             if at > start:
