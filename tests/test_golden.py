@@ -129,13 +129,13 @@ FRAMES: Final = {
     "context": Frame(stream.CONTEXT, stream.Context(["/app", "/lib"], "/home", {"HOME": "/home", "LANG": "C"})),
     "batch-new-job": Frame(
         stream.BATCH,
-        stream.Batch(0, (0, 1), tuple(stream.Job("ab" * 32, len(FUNCTION), pickle.dumps(FULL, 4))), sizes=SIZES[:1]),
+        stream.Batch(0, (0, 1), stream.Job("ab" * 32, len(FUNCTION), pickle.dumps(FULL, 4)), sizes=SIZES[:1]),
         FUNCTION + ARGUMENTS[0],
         tag=4,
         number=3,
     ),
     "batch-known-function": Frame(
-        stream.BATCH, stream.Batch(0, [0], tuple(stream.Job("ab" * 32, 0, b"", (1, 2), ("cd" * 32,))), PLAIN), number=4
+        stream.BATCH, stream.Batch(0, [0], stream.Job("ab" * 32, 0, b"", (1, 2), ("cd" * 32,)), PLAIN), number=4
     ),
     "batch-plain": Frame(stream.BATCH, stream.Batch(0, (0, 2), plain=PLAIN), tag=200, number=3),
     "batch-plain-keywords": Frame(stream.BATCH, stream.Batch(1, [5], plain=([()], [{"x": b"b"}])), tag=1, number=3),
@@ -187,7 +187,7 @@ def body_of(frame: Frame) -> bytes:
     if frame.kind == stream.RESULT and frame.tag & stream.SHARED:
         return stream.PLACE.pack(*frame.body)
     if frame.kind in (stream.CONTEXT, stream.BATCH):
-        return pickle.dumps(tuple(frame.body), 5)
+        return pickle.dumps(tuple(tuple(each) if isinstance(each, stream.Job) else each for each in frame.body), 5)
     return pickle.dumps(frame.body, 5) if frame.body is not None else b""
 
 

@@ -13,6 +13,7 @@ import pickle
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -59,7 +60,7 @@ def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, li
     names = list(_names(function.__code__))
     parts = _parts(function, names)
     if blob.size <= HASH_LIMIT and parts is not None and all(map(_constant, parts)):
-        reference = weakref.ref(function, lambda _: _known.pop(number, None))
+        reference = weakref.ref(function, partial(_known.pop, number))  # which is called with a default: the reference
         _known[number] = _Known(reference, function.__code__, names, parts, len(sys.modules), blob, chunks)
     return blob, chunks
 

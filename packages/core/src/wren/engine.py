@@ -34,6 +34,7 @@ from wren.leftovers import Leftovers
 from wren.maker import Maker
 from wren.nested import Follower
 from wren.reducers import prepare_reduction
+from wren.serialize import argument_sizes
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import load_stored, read_status
 from wren.table import CallTable
@@ -251,6 +252,8 @@ class Engine:
                 if any(reporters):
                     job.header = job.header._replace(reporter=reporters[0])
             self._invoker.invoke(job, range(len(job.table)), 0)
+            for each in jobs:  # while they run
+                each.table.argument_sizes = argument_sizes(each.arguments)
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise

@@ -22,6 +22,7 @@ RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller 
 RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 _NO_LIMITS: Final = Limits()
 
+_PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
 
 
@@ -189,7 +190,7 @@ def make_header(
         job=job,
         mac_key=os.urandom(32),
         function=blob,
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        python=_PYTHON,
         storage=storage,
         bucket=bucket,
         env=options.env,

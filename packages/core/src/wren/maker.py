@@ -11,7 +11,7 @@ from wren.config import WrenOptions
 from wren.job import CallOptions, Job, Work, make_header
 from wren.leftovers import Leftovers
 from wren.references import Client, Reference, shown
-from wren.serialize import argument_sizes, pickle_arguments
+from wren.serialize import pickle_arguments
 from wren.spi import Compute, Feature, Runtime, Storage
 from wren.stored import Packer
 from wren.table import CallTable, Owner
@@ -63,7 +63,6 @@ class Maker:
         call of that job has returned futures of this one.
         """
         blob, chunks, arguments, inject, options = work
-        sizes = argument_sizes(arguments)
         keeps = self._options.persist if options.persist is None else options.persist
         persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
         in_storage = gathered or reads_storage or persist
@@ -73,7 +72,7 @@ class Maker:
             in_storage = in_storage or packed.in_storage
         reachable = (  # large results go there, and functions may ask for it
             in_storage
-            or not set(inject).isdisjoint(STORAGES)
+            or any(name in STORAGES for name in inject)
             or (not self._queues and Feature.WORKER in self._storage.features)
         )
         header = make_header(
@@ -89,7 +88,7 @@ class Maker:
             inline=self._packer.result_inline(gathered or persist) if in_storage or not self._queues else None,
             heartbeat=self._heartbeat,
         )
-        table = CallTable(self._executor_id, job_id, len(arguments), self._owner, header, sizes)
+        table = CallTable(self._executor_id, job_id, len(arguments), self._owner, header)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
         job.stores, job.keeps = in_storage, keeps
         table.retried = job.current
@@ -119,4 +118,5 @@ class Maker:
 
     def _runtime_of(self, options: CallOptions) -> Runtime:
         memory = self._runtime.memory if options.memory is None else options.memory
-        return self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))
+        known = self._runtimes.get(memory)
+        return known or self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))

@@ -62,12 +62,18 @@ _SAMPLE = 64  # arguments whose sizes are looked at for the mean
 class PlainArguments:
     """Arguments that are small scalars throughout; see `wren.spi.Arguments`."""
 
-    __slots__ = ("_args", "_kwargs", "mean_size")
+    __slots__ = ("_args", "_kwargs", "_mean_size")
 
     def __init__(self, args: list[tuple[Any, ...]], kwargs: list[dict[str, Any]] | None) -> None:
         self._args, self._kwargs = args, kwargs
-        sample = args[:: max(1, len(args) // _SAMPLE)]
-        self.mean_size = len(pickle.dumps(sample, 5)) // max(1, len(sample))
+        self._mean_size: int | None = None
+
+    @property
+    def mean_size(self) -> int:
+        if self._mean_size is None:
+            sample = self._args[:: max(1, len(self._args) // _SAMPLE)]
+            self._mean_size = len(pickle.dumps(sample, 5)) // max(1, len(sample))
+        return self._mean_size
 
     def __len__(self) -> int:
         return len(self._args)
@@ -130,20 +136,20 @@ class GatheredArguments:
 class StoredArguments:
     """Arguments of which some are in the storage."""
 
-    __slots__ = ("_arguments", "_spans", "mean_size")
+    __slots__ = ("_spans", "mean_size", "whole")
 
     def __init__(self, arguments: Arguments, spans: Mapping[int, Span]) -> None:
-        self._arguments, self._spans = arguments, spans
+        self.whole, self._spans = arguments, spans
         self.mean_size = arguments.mean_size
 
     def __len__(self) -> int:
-        return len(self._arguments)
+        return len(self.whole)
 
     def pickled(self, call: int) -> Sequence[Buffer]:
-        return self._arguments.pickled(call)
+        return self.whole.pickled(call)
 
     def stored(self, call: int) -> Span | Gather | None:
-        return self._spans.get(call) or self._arguments.stored(call)
+        return self._spans.get(call) or self.whole.stored(call)
 
     def plain(self, calls: Sequence[int]) -> None:
         return None
@@ -151,6 +157,8 @@ class StoredArguments:
 
 def argument_sizes(arguments: Arguments) -> "array[int]":
     """Bytes of each call's pickled arguments; of small scalars, which are not pickled one by one, the mean."""
+    if isinstance(arguments, StoredArguments):
+        return argument_sizes(arguments.whole)
     if isinstance(arguments, PickledArguments):
         return array("Q", (sum(map(len, arguments.pickled(call))) for call in range(len(arguments))))
     return array("Q", [arguments.mean_size]) * len(arguments)

@@ -129,7 +129,9 @@ def fingerprint(runtime: Runtime, secrets: Mapping[str, str], key: bytes) -> str
 class Arguments(Protocol):
     """The arguments of all calls of a job, serialised as late as is safe."""
 
-    mean_size: int  # about how many bytes a call's arguments take
+    @property
+    def mean_size(self) -> int:
+        """About how many bytes a call's arguments take."""
 
     def __len__(self) -> int:
         """How many calls."""

@@ -23,6 +23,14 @@ LINGER: Final = 0.5  # seconds after a call in which the next one is expected, f
 START_SECONDS: Final = 60.0  # that a worker may take to be ready, and in which one must be however many are killed
 
 
+def idle(workers: Sequence[Worker]) -> Worker | None:
+    """One that is ready and has nothing."""
+    for worker in workers:
+        if not worker.batches and worker.process.ready and not worker.ending:
+            return worker
+    return None
+
+
 def free(workers: Sequence[Worker]) -> Worker | None:
     """One that has nothing.
 

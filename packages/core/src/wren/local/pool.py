@@ -149,7 +149,7 @@ class Pool:
 
         Until it is done `_handing` says what the loop has to undo.
         """
-        worker = next((each for each in self._workers if each.process.ready and each.free), None)
+        worker = policy.idle(self._workers)
         if worker is None or self._queue or self._handing is not None:
             return None
         self._handing = task, worker
@@ -216,7 +216,8 @@ class Pool:
     def _watch_writing(self, worker: Worker) -> None:
         fd = worker.process.tasks
         if not worker.process.writing:
-            self._loop.unwatch(fd)
+            if self._loop.watches(fd):
+                self._loop.unwatch(fd)
         elif not self._loop.watches(fd):
             self._loop.watch(fd, lambda: self._writable(worker), writing=True)
 
