@@ -68,7 +68,7 @@ def row(peers: Sequence[str], work: str, repeat: int, patience: float) -> list[s
                 cells[peer].append(measured(peer, work, patience))
     return [
         next((cell.trouble for cell in found if cell.trouble), "")
-        or f"{statistics.median(cell.seconds for cell in found):.4f}"
+        or f"{statistics.median(cell.seconds for cell in found):.3g}"
         for found in cells.values()
     ]
 

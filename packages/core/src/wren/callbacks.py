@@ -161,13 +161,18 @@ def do(action: Callable[[], object], held: Callable[[], bool]) -> None:
             done.put(None)
 
     _engines.put(report)
-    if not getattr(_own, "thread", False) and not held():
+    if not in_own_thread() and not held():
         done.get()
 
 
 def own_thread() -> None:
     """The current thread is one of wren's, which must not wait for another."""
     _own.thread = True
+
+
+def in_own_thread() -> bool:
+    """Whether the current thread is one of wren's."""
+    return getattr(_own, "thread", False)
 
 
 def later(action: Callable[[], object]) -> None:

@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
+from wren.futures import Future
 from wren.table import CallTable
 
 __all__ = ["waiting"]
@@ -13,13 +14,14 @@ PATIENCE: Final = 0.5  # seconds before a bar appears
 INTERVAL: Final = 0.1  # seconds between two looks
 
 
-def waiting(tables: Collection[CallTable], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
-    """What `wait` returns, given at most `timeout` seconds; where somebody looks, how far the tables are is shown."""
+def waiting(futures: Iterable[Future[Any]], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
+    """What `wait` returns, given at most `timeout` seconds; where somebody looks, how far the jobs are is shown."""
     deadline = None if timeout is None else time.monotonic() + timeout
     if wait(PATIENCE if timeout is None else min(timeout, PATIENCE)):
         return True
     if not _somebody_looks():
         return wait(None if deadline is None else deadline - time.monotonic())
+    tables = {future.table for future in futures}
     with _bar() as bar:
         task = bar.add_task("calls", total=sum(map(len, tables)))
         while True:

@@ -55,7 +55,7 @@ class Results:
             raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
         futures = self._unread(inputs=True) if fs is None else checked(fs)
         if return_when == ANY_COMPLETED:
-            waiting(_tables(futures), lambda left: wait_any(futures, left), timeout)
+            waiting(futures, lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
             self._wait_all(futures, timeout)
         done = [future for future in futures if future.done()]
@@ -98,7 +98,7 @@ class Results:
 
     def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
         """Until all are done, or with `until_failure` one has failed, or the time is over."""
-        waiting(_tables(futures), lambda left: wait_all(futures, left, until_failure=until_failure), timeout)
+        waiting(futures, lambda left: wait_all(futures, left, until_failure=until_failure), timeout)
 
     def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer reads."""

@@ -21,6 +21,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
+from wren import callbacks
 from wren.errors import BackendError, CallCancelled, CallTimeout, OutOfMemory
 from wren.local import policy
 from wren.local.batches import Batch, Task, Worker, batch_frame, context_frame
@@ -73,7 +74,8 @@ class Pool:
 
         # Who makes thousands of calls has much to do when this returns, and the interpreter would not let this pool's
         # thread run beside that: so it returns when the workers have something to do, too.
-        wait = len(invocations[-1].calls) >= policy.MANY and any(worker.process.ready for worker in self._workers)
+        many = len(invocations[-1].calls) >= policy.MANY and not callbacks.in_own_thread()
+        wait = many and any(worker.process.ready for worker in self._workers)
         if wait:
             gate.acquire()
         self._loop.do(enter)
