@@ -185,19 +185,7 @@ def make_header(
     heartbeat: float | None = None,
 ) -> Header:
     """The header of a new job, with a key of its own."""
-    return Header(
-        executor=executor,
-        job=job,
-        mac_key=os.urandom(32),
-        function=blob,
-        python=_PYTHON,
-        storage=storage,
-        bucket=bucket,
-        env=options.env,
-        inject=inject,
-        timeout=options.timeout,
-        persist=persist,
-        gathered=gathered,
-        inline=inline,
-        heartbeat=heartbeat,
-    )
+    key, env, timeout = os.urandom(32), options.env, options.timeout
+    # By position, as by name they take twice as long.
+    shared = storage, bucket, None, env, inject, timeout, persist, gathered, inline, heartbeat
+    return Header(executor, job, key, blob, _PYTHON, None, *shared)

@@ -1,6 +1,5 @@
 """What waits in the invoker: calls of a job, of which some may have settled before their turn comes."""
 
-import dataclasses
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 
@@ -56,7 +55,7 @@ class Portion:
         made = self.job.invoke(calls, self.attempt)
         if not self.delivery:
             return made
-        return dataclasses.replace(made, delivery=self.delivery, since=self.since, redeployed=self.redeployed)
+        return made._replace(delivery=self.delivery, since=self.since, redeployed=self.redeployed)
 
     def without(self, unwanted: Collection[int]) -> list[int]:
         """Take calls out: those of them that were here."""

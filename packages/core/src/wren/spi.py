@@ -146,19 +146,30 @@ class Arguments(Protocol):
         """Args and kwargs of these calls when they are scalars throughout, else None."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Invocation:
-    """Some calls of one job, handed to a backend together."""
+class Invocation(NamedTuple):
+    """Some calls of one job, handed to a backend together.  Each is equal to itself only."""
 
     header: wire.Header
     calls: Sequence[int]
     arguments: Arguments
-    function: Sequence[wire.Buffer] = field(repr=False)  # the pickled function, in chunks; see `payload`
+    function: Sequence[wire.Buffer]  # the pickled function, in chunks; see `payload`
     attempt: int = 0
     timeout: float | None = None  # seconds each call may run
     delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
     since: float = 0.0  # when it was handed over first (`time.monotonic`)
     redeployed: bool = False  # since then
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __repr__(self) -> str:
+        return wire.without(self, "function")
 
     def payload(self) -> bytes:
         """The invocation in wire v1's JSON: the function goes along unless it is stored."""

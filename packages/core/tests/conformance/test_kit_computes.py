@@ -94,7 +94,7 @@ class LetsForeignExceptionsEscape(ScriptedCompute):
 
 class IgnoresTimeouts(ScriptedCompute):
     def _start(self, deployment: Deployment, invocation: Invocation, *, dies: bool) -> Activation:
-        return super()._start(deployment, replace(invocation, timeout=None), dies=dies)
+        return super()._start(deployment, invocation._replace(timeout=None), dies=dies)
 
 
 class CannotKill(ScriptedCompute):
@@ -212,7 +212,7 @@ class LosesLogs(ScriptedCompute):
 
 class IgnoresEnvironment(ScriptedCompute):
     def _start(self, deployment: Deployment, invocation: Invocation, *, dies: bool) -> Activation:
-        bare = replace(invocation, header=invocation.header._replace(env={}))
+        bare = invocation._replace(header=invocation.header._replace(env={}))
         return super()._start(deployment, bare, dies=dies)
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +32,7 @@ def payload(function: Callable[..., Any], *args: tuple[Any, ...], **header: Any)
     """The payload of a job with one call for each tuple of arguments."""
     storage = LocalStorage(LocalhostOptions())
     invocation = make_invocation(Feature.DIRECT, storage, function, args)
-    return replace(invocation, header=invocation.header._replace(**header)).payload()
+    return invocation._replace(header=invocation.header._replace(**header)).payload()
 
 
 def once(data: bytes, code: int = 0, command: Sequence[str] = ("-P", "-c", COMMAND)) -> list[CallStatus]:

@@ -11,7 +11,6 @@ call has its own timeout, and what is not begun can be taken back.  It is one ro
 the state that the one thread owns; what it decides is in `policy`, what it moves in `batches`.
 """
 
-import dataclasses
 import itertools
 import threading
 import time
@@ -409,7 +408,7 @@ class Pool:
         if running is not None:
             worker.noticed = worker.process.began
             task, call = running
-            invocation = dataclasses.replace(task.invocation, calls=[call])
+            invocation = task.invocation._replace(calls=[call])
             task.report.accepted(invocation, Receipt(str(worker.process.pid)))
 
     # ---- the beginning and the end of a worker
