@@ -19,6 +19,7 @@ from wren.worker import output, stream
 from wren.worker.shared import LEAST
 
 _BUFFER: Final = 1 << 18  # bytes read at once
+_SMALL: Final = bytes([stream.SMALL])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +175,10 @@ class WorkerProcess:
         most = (self._end - start) // size
         if most <= 1:
             return self._parse_one(found, start) if most else 0
-        frames = stream.SMALL_RESULT.iter_unpack(self._buffer[start : start + most * size])
-        kinds, _, _, _, _, started, stopped, peaks, bodies = zip(*frames, strict=True)
-        # From the first that is another on, what was unpacked are no frames.
-        count = next((at for at, kind in enumerate(kinds) if kind != stream.SMALL), most)
-        if count < most:
-            started, stopped, peaks, bodies = started[:count], stopped[:count], peaks[:count], bodies[:count]
+        kinds = bytes(self._buffer[start : start + most * size : size])
+        count = most - len(kinds.lstrip(_SMALL))  # from the first that is another on, these are no frames
+        frames = stream.SMALL_RESULT.iter_unpack(self._buffer[start : start + count * size])
+        _, _, _, _, _, started, stopped, peaks, bodies = zip(*frames, strict=True)
         if any(peaks):
             found.peaks.update((at, peak) for at, peak in enumerate(peaks, len(found.values)) if peak)
         found.values += map(pickle.loads, bodies)
