@@ -56,12 +56,16 @@ def pickle_blob(function: Callable[..., Any], *, hashed: bool) -> tuple[Blob, li
         same = known.code is function.__code__ and known.modules == len(sys.modules)
         if same and _alike(_parts(function, known.names), known.parts):
             return known.blob, known.chunks
-    blob, chunks = _make(function, hashed=hashed)
-    names = list(_names(function.__code__))
+    code, modules = function.__code__, len(sys.modules)
+    names = list(_names(code))
     parts = _parts(function, names)
+    blob, chunks = _make(function, hashed=hashed)
     if blob.size <= HASH_LIMIT and parts is not None and all(map(_constant, parts)):
-        reference = weakref.ref(function, partial(_known.pop, number))  # which is called with a default: the reference
-        _known[number] = _Known(reference, function.__code__, names, parts, len(sys.modules), blob, chunks)
+        # Another thread may have changed something meanwhile, and which of the two is in the pickle nobody knows.
+        same = code is function.__code__ and modules == len(sys.modules)
+        if same and _alike(_parts(function, names), parts):
+            reference = weakref.ref(function, partial(_known.pop, number))  # called with a default: the reference
+            _known[number] = _Known(reference, code, names, parts, modules, blob, chunks)
     return blob, chunks
 
 
@@ -88,10 +92,11 @@ def _parts(function: FunctionType, names: Iterable[str]) -> list[Any] | None:
     """What the function's pickle is made of beside its code; None if that cannot be told."""
     if function.__dict__ or function.__kwdefaults__:
         return None
-    parts = [function.__name__, function.__qualname__, function.__module__, function.__doc__]
+    parts: list[Any] = [function.__name__, function.__qualname__, function.__module__, function.__doc__]
     found = function.__globals__.get
     parts += [found(name, _ABSENT) for name in names]
-    parts += function.__defaults__ or ()
+    parts.append(function.__defaults__)
+    parts += function.__annotations__
     parts += function.__annotations__.values()
     try:
         parts += [cell.cell_contents for cell in function.__closure__ or ()]
@@ -109,12 +114,24 @@ def _constant(value: object) -> bool:
     kind = type(value)
     if kind in SCALARS or value is _ABSENT:
         return True
+    if kind is tuple:
+        return all(map(_constant, value))  # type: ignore[call-overload]  # it is one
     if kind is ModuleType:
         name = value.__name__  # type: ignore[attr-defined]
         return name != "__main__" and sys.modules.get(name) is value
-    if kind in (type, FunctionType, BuiltinFunctionType):
+    if kind is BuiltinFunctionType and type(value.__self__) is not ModuleType:  # type: ignore[attr-defined]
+        return False  # a method, which takes its object along
+    if kind in (FunctionType, BuiltinFunctionType) or isinstance(value, type):
         return getattr(value, "__module__", None) != "__main__" and _importable(value)
-    return getattr(kind, "__module__", None) == "typing"  # of an annotation: Any, and what is made of such
+    return getattr(kind, "__module__", None) == "typing" and _constant_hint(value)
+
+
+def _constant_hint(value: object) -> bool:
+    """Whether of an annotation, like `Optional[int]`, all parts are constant."""
+    if getattr(sys.modules["typing"], getattr(value, "_name", None) or "", None) is value:
+        return True
+    parts = (*getattr(value, "__args__", ()), *getattr(value, "__metadata__", ()))
+    return bool(parts) and all(map(_constant, parts))
 
 
 def _importable(value: object) -> bool:

@@ -52,17 +52,27 @@ def worth_loading(task: Task, worker: Worker, workers: Sequence[Worker]) -> bool
     """
     if task.invocation.header.function.size <= LARGE or has_function(task, worker):
         return True
-    others = sum(has_function(task, each) and not each.ending for each in workers)
-    if not others:
+    others = having(task, workers)
+    if not others or time.monotonic() >= worth_at(task, others):
         return True
+    size = task.invocation.header.function.size
+    return task.seconds is not None and task.count() * (task.seconds + OVERHEAD) / len(others) > size / LOADED
+
+
+def having(task: Task, workers: Sequence[Worker]) -> list[Worker]:
+    """Those that need not load a task's function first."""
+    return [worker for worker in workers if has_function(task, worker) and not worker.ending]
+
+
+def worth_at(task: Task, others: Sequence[Worker]) -> float:
+    """When those that have a task's function, or load it, will have taken as long as that takes (`time.monotonic`).
+
+    For the function, as long as no call has ended, and later for the calls that they run.
+    """
+    loading = task.invocation.header.function.size / LOADED
     if task.seconds is None:
-        return time.monotonic() >= loaded_at(task)
-    return task.count() * (task.seconds + OVERHEAD) / others > task.invocation.header.function.size / LOADED
-
-
-def loaded_at(task: Task) -> float:
-    """When the first of a task's workers will have loaded its function (`time.monotonic`)."""
-    return task.began + task.invocation.header.function.size / LOADED
+        return task.began + loading  # long ago if this is another attempt, whose function another worker has
+    return (max(other.process.began for other in others) or time.monotonic()) + loading
 
 
 def soon_free(workers: Sequence[Worker]) -> Worker | None:

@@ -180,8 +180,9 @@ class Pool:
             if worker is None:
                 break
             if not policy.worth_loading(task, worker, self._workers):
-                self._look_at = min(self._look_at, policy.loaded_at(task) if task.seconds is None else inf)
-                worker = policy.soon_free([each for each in self._workers if policy.has_function(task, each)])
+                others = policy.having(task, self._workers)
+                self._look_at = min(self._look_at, policy.worth_at(task, others))
+                worker = next((each for each in others if each.free), None) or policy.soon_free(others)
             if worker is None:
                 passed += 1
             else:

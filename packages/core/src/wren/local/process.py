@@ -19,6 +19,7 @@ from wren.worker import output, stream
 from wren.worker.shared import LEAST
 
 _WORD_FRAME_SIZE: Final = 8 * stream.WORDS
+_FEW: Final = 32  # frames that are looked at first: where kinds take turns, looking at all would take their square
 _BUFFER: Final = 1 << 18  # bytes read at once
 
 
@@ -173,20 +174,25 @@ class WorkerProcess:
         whole = (self._end - start) // _WORD_FRAME_SIZE
         if whole == 1:
             return self._parse_word(found, start)
-        frames = self._buffer[start : start + whole * _WORD_FRAME_SIZE]
-        # From the first of another kind on, what looks like frames may be none.
-        kinds = frames[::_WORD_FRAME_SIZE].tobytes()
-        count = whole - len(kinds.lstrip(kinds[:1]))
-        words = frames[: count * _WORD_FRAME_SIZE]
+        count = self._alike(start, min(whole, _FEW))
+        if count == _FEW:
+            count = self._alike(start, whole)
+        kind = self._buffer[start]
+        words = self._buffer[start : start + count * _WORD_FRAME_SIZE]
         times, numbers = words.cast("d"), words.cast("q")
         peaks = numbers[3 :: stream.WORDS].tolist()
         if any(peaks):
             found.peaks.update((at, peak) for at, peak in enumerate(peaks, len(found.values)) if peak)
-        values: list[Any] = (times if kinds[0] == stream.FLOAT else numbers)[4 :: stream.WORDS].tolist()
-        found.values += map(stream.CONSTANTS.__getitem__, values) if kinds[0] == stream.CONSTANT else values
+        values: list[Any] = (times if kind == stream.FLOAT else numbers)[4 :: stream.WORDS].tolist()
+        found.values += map(stream.CONSTANTS.__getitem__, values) if kind == stream.CONSTANT else values
         found.started += times[1 :: stream.WORDS].tolist()
         found.stopped += times[2 :: stream.WORDS].tolist()
         return start + count * _WORD_FRAME_SIZE
+
+    def _alike(self, start: int, most: int) -> int:
+        """How many frames of words that begin at `start` are of one kind; from the next on, they may be no frames."""
+        kinds = self._buffer[start : start + most * _WORD_FRAME_SIZE : _WORD_FRAME_SIZE].tobytes()
+        return most - len(kinds.lstrip(kinds[:1]))
 
     def _parse_word(self, found: Results, start: int) -> int:
         """The same for one, of a call that somebody waits for."""
