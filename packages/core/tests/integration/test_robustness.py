@@ -681,8 +681,24 @@ print(all(future.done() for future in futures))
 """,
             "True",
         ),
+        (
+            """
+import resource, wren
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+executor = wren.local_executor(workers=1)
+print(len(executor.call_async(bytes, 3 << 20).result(20)))
+""",
+            str(3 << 20),
+        ),
     ],
-    ids=["no stderr", "callbacks at the end", "map_reduce at the end", "a child that ends", "a handler that cancels"],
+    ids=[
+        "no stderr",
+        "callbacks at the end",
+        "map_reduce at the end",
+        "a child that ends",
+        "a handler that cancels",
+        "no large files",
+    ],  # fmt: skip
 )
 def test_programs(program: str, printed: str, run_python: Callable[[str], str], tmp_path: Path) -> None:
     assert run_python(program).strip() == printed

@@ -18,8 +18,6 @@ from wren.wire import Buffer
 RING: Final = 1 << 24  # bytes, of which only those take memory that were used
 LEAST: Final = 1 << 16  # bytes of what is large: as many as a pipe holds where nobody has enlarged it
 
-_SIZE: Final = mmap.PAGESIZE + 2 * RING
-
 
 class Ring:
     """Places in some memory.  Positions only grow, over all rounds."""
@@ -68,19 +66,22 @@ class Shared:
     """One side's view of the memory behind a descriptor, which `make` has prepared."""
 
     def __init__(self, fd: int) -> None:
-        self._memory = mmap.mmap(fd, _SIZE)
-        view = memoryview(self._memory)
+        self._memory = mmap.mmap(fd, 0)
+        view, ring = memoryview(self._memory), (len(self._memory) - mmap.PAGESIZE) // 2
         # Views of one element each: unlike what the struct module packs, that is written and read whole.
         self.began = view[:8].cast("d")  # when the running call began (`time.monotonic`), 0.0 if none runs
         self.taken = view[8:16].cast("Q")  # the position up to which the client has taken in results
-        self.tasks = Ring(view[mmap.PAGESIZE : mmap.PAGESIZE + RING])
-        self.results = Ring(view[mmap.PAGESIZE + RING :])
+        self.tasks = Ring(view[mmap.PAGESIZE : mmap.PAGESIZE + ring])
+        self.results = Ring(view[mmap.PAGESIZE + ring :])
         view.release()
 
     @staticmethod
     def make(fd: int) -> None:
         """Give the descriptor of an empty file its size."""
-        os.ftruncate(fd, _SIZE)
+        try:
+            os.ftruncate(fd, mmap.PAGESIZE + 2 * RING)
+        except OSError:  # larger than the user's files may be, `ulimit -f`: then pipes have to do
+            os.ftruncate(fd, mmap.PAGESIZE + 2 * LEAST)
 
     @property
     def used(self) -> int:
