@@ -698,7 +698,7 @@ print(len(executor.call_async(bytes, 3 << 20).result(20)))
         "a child that ends",
         "a handler that cancels",
         "no large files",
-    ],  # fmt: skip
+    ],
 )
 def test_programs(program: str, printed: str, run_python: Callable[[str], str], tmp_path: Path) -> None:
     assert run_python(program).strip() == printed
