@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import wren
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -80,3 +82,85 @@ def test_a_large_functions_calls_go_to_the_worker_that_has_it_when_both_have_not
         # Then they do not wait for ever
         assert [future.result(10) for future in futures] == list(table[:6])
         assert busy.result(10)
+
+
+# ---- a single call is handed over by its caller, who may be interrupted: in a process of its own
+
+INTERRUPTS = """
+import os, sys, time
+import wren
+
+data = os.urandom(SIZE)
+at = count = 0
+
+def watch(frame, event, arg):
+    if any(name in frame.f_code.co_filename for name in FILES):
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return step
+
+def step(frame, event, arg):
+    global count
+    if event == "opcode":
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+    return step
+
+def interrupted(executor):
+    global count
+    count = 0
+    try:
+        sys.settrace(watch)
+        executor.call_async(lambda: len(data), ())
+        sys.settrace(None)
+    except KeyboardInterrupt:
+        sys.settrace(None)
+        return True
+    return False
+
+def both_ready():
+    workers = compute._pools[2, None]._workers
+    return sum(worker.process.ready and not worker.ending for worker in workers) == 2
+
+def look():
+    pool = compute._pools[2, None]
+    return len(pool._tasks), len(pool._queue), pool._handing, sum(len(worker.batches) for worker in pool._workers)
+
+with wren.local_executor(workers=2) as executor:
+    from wren.local import compute
+    executor.get_result(executor.map(time.sleep, [0.01] * 2))
+    other = executor.call_async(time.sleep, (0.1,))
+    at = FIRST
+    rounds = 1
+    while interrupted(executor):
+        # No other call is lost, and the next ones run
+        if other.done():
+            assert other.result() is None
+            other = executor.call_async(time.sleep, (0.1,))
+        assert executor.call_async(len, ("abc",)).result(20) == 3
+        while not compute._pools[2, None]._loop.ask(both_ready):
+            executor.get_result(executor.map(time.sleep, [0.01] * 2))
+        at += EVERY
+        rounds += 1
+    executor.wait(timeout=20, throw_except=False)
+    assert other.result(20) is None
+    assert compute._pools[2, None]._loop.ask(look) == (0, 0, None, 0)
+    print("interrupted", rounds > 20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "first", "every"),
+    [
+        (("wren/local/loop.py",), 10, 1, 1),
+        (("wren/local/loop.py",), 3 << 20, 1, 1),  # what is larger than a pipe waits, so the pipe is watched, too
+        (("wren/local/", "wren/worker/stream.py", "wren/worker/shared.py"), 10, 5, 23),
+        (("wren/local/", "wren/worker/stream.py", "wren/worker/shared.py"), 3 << 20, 3, 71),
+    ],
+)
+def test_a_caller_who_is_interrupted_between_any_two_steps_costs_nobody_else_a_call(
+    run_python: Callable[..., str], files: tuple[str, ...], size: int, first: int, every: int
+) -> None:
+    program = INTERRUPTS.replace("FILES", repr(files)).replace("SIZE", str(size))
+    program = program.replace("FIRST", str(first)).replace("EVERY", str(every))
+    assert run_python(program, measured=False).strip() == "interrupted True"
