@@ -3,7 +3,10 @@
 Each test stands for a way in which an earlier state of the code failed.
 """
 
+import ctypes
 import os
+import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import wren
+from wren.errors import CallTimeout
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -82,6 +86,69 @@ def test_a_large_functions_calls_go_to_the_worker_that_has_it_when_both_have_not
         # Then they do not wait for ever
         assert [future.result(10) for future in futures] == list(table[:6])
         assert busy.result(10)
+
+
+# ---- time
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("before", [0, 1, 50])
+def test_the_call_that_takes_too_long_is_ended_and_no_other(
+    executor: wren.FunctionExecutor, before: int, busy: bool
+) -> None:
+    # Given calls of which one never ends, behind others that may be in its batch, and maybe many of another job
+    warm(executor)
+    others = executor.map(lambda x: x, range(100_000)) if busy else []
+    calls = executor.map(lambda x: time.sleep(60 * x), [0] * before + [1] + [0] * 3, timeout=0.5)
+    # Then that one is ended, by its timeout
+    executor.wait(calls, timeout=20, throw_except=False)
+    assert isinstance(calls.pop(before).exception(0), CallTimeout)
+    assert [call.exception(0) for call in calls] == [None] * (before + 3)
+    assert executor.get_result(others) == list(range(len(others)))
+
+
+def test_a_pool_that_has_nothing_to_do_wakes_no_more(executor: wren.FunctionExecutor, eventually: Eventually) -> None:
+    def wakes() -> int:
+        found = 0
+        for thread in threading.enumerate():
+            if thread.name == "wren-local":
+                status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+                found += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status)))
+        return found
+
+    def still() -> bool:
+        before = wakes()
+        time.sleep(0.3)  # longer than any interval of the pool's
+        return wakes() == before
+
+    # Given calls of all kinds
+    warm(executor)
+    executor.get_result(executor.map(lambda x: x, range(1000), timeout=10))
+    assert executor.call_async(len, ("abc",)).result(10) == 3
+    # Then
+    eventually(still)
+    assert executor.call_async(len, ("abc",)).result(10) == 3
+
+
+# ---- a function that forks, and returns in both
+
+
+def forked() -> bool:
+    return os.fork() > 0
+
+
+def forked_by_c() -> bool:
+    return bool(ctypes.PyDLL(None).fork())
+
+
+@pytest.mark.parametrize("fork", [forked, forked_by_c])
+def test_the_child_of_a_function_that_forks_returns_nothing(fork: Callable[[], bool]) -> None:
+    with wren.local_executor(workers=1) as one:
+        calls = [one.call_async(do, ()) for do in (fork, os.getpid, fork, os.getpid)]
+        first, pid, second, again = one.get_result(calls)
+        # Whether no child is left: each has ended, and is its parent's to wait for
+        left = one.call_async(lambda: [os.waitpid(-1, 0)[1] for _ in range(2)], ()).result(10)
+    assert (first, second, pid == again, left) == (True, True, True, [0, 0])
 
 
 # ---- a single call is handed over by its caller, who may be interrupted: in a process of its own
