@@ -15,7 +15,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from wren.binding import bind
+from wren import binding
+from wren.binding import Bound, bind
 from wren.errors import BindingError, Unsupported
 
 Extra: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -291,6 +292,24 @@ def test_elements_of_one_kind_which_are_bound_together_arrive_the_same(
             bind(signature.function(), iterdata)
     else:
         assert outcomes(signature, iterdata, None) == expected
+
+
+@settings(max_examples=500)
+@given(signatures() | signatures(injected=True), st.lists(elements, max_size=4) | st.lists(scalars, max_size=4))
+def test_the_short_way_that_plain_functions_go_ends_where_the_long_one_does(
+    signature: Signature, iterdata: list[Any]
+) -> None:
+    def ended() -> Bound | str:
+        try:
+            return bind(function, iterdata)
+        except BindingError as error:
+            return str(error)
+
+    function = signature.function()
+    short = ended()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binding, "_accepted", lambda _: range(0))
+        assert ended() == short
 
 
 @settings(max_examples=300)

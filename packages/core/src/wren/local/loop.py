@@ -5,7 +5,9 @@ half of the time.  That thread may be the main one, in which a KeyboardInterrupt
 it does must be such that the owner can undo it half-done; and a lock that it was kept from releasing is found out.
 """
 
+import contextlib
 import logging
+import math
 import os
 import select
 import sys
@@ -118,7 +120,8 @@ class Loop:
     def unwatch(self, fd: int) -> None:
         """Watch it no more; nothing if it is not watched."""
         if self._actions.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            with contextlib.suppress(FileNotFoundError):  # who began to watch it was interrupted
+                self._epoll.unregister(fd)
 
     def _run(self) -> None:
         if not self._owned.acquire(blocking=False):
@@ -129,9 +132,9 @@ class Loop:
                 found = self._epoll.poll(self._wait())
                 self._take_turn()
                 try:
-                    for fd, action in [(fd, self._actions[fd]) for fd, _ in found]:
+                    for fd, action in [(fd, self._actions.get(fd)) for fd, _ in found]:
                         # An action before it in this round may have ended it, and its number be another's by now.
-                        if self._actions.get(fd) is action:
+                        if action is not None and self._actions.get(fd) is action:
                             action()
                     pause = self._owner.step()
                 finally:
@@ -143,6 +146,7 @@ class Loop:
                 self._owner.broken(error)
 
     def _wait(self) -> float | None:
+        self._until = math.inf  # whoever does something here before the time is known has to wake it
         timeout = self._owner.timeout()
         self._until = time.monotonic() + min(LONGEST if timeout is None else timeout, LONGEST)
         return None if timeout is None else min(timeout, LONGEST)

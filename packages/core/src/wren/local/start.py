@@ -80,6 +80,8 @@ class Started:
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
+        if self.process.returncode is None:  # this is a forked child, whose parent will wait for it
+            self.process.returncode = 0
         self._descriptors.close()
         self.shared.close()
 
