@@ -1,5 +1,6 @@
 """`local_executor`: apart from the other factories, for it has a worker on its way before anything else is imported."""
 
+import os
 from typing import TYPE_CHECKING
 
 from wren.defaults import STORAGE_LOCAL
@@ -28,7 +29,7 @@ def local_executor(
     from wren.executor import FunctionExecutor
     from wren.factories import storage
 
-    return FunctionExecutor(
+    executor = FunctionExecutor(
         config,
         backend="localhost",
         storage_backend=storage(config, storage_backend),
@@ -39,3 +40,6 @@ def local_executor(
         persist=persist,
         data_cleaner=data_cleaner,
     )
+    # Most need a second one soon; not sooner than the client has imported what a first call needs.
+    prepare(min(2, workers or len(os.sched_getaffinity(0))))
+    return executor

@@ -86,12 +86,10 @@ class Started:
         self.shared.close()
 
 
-def prepare() -> None:
-    """Have a worker on its way, if this process will need its first one: it starts while its client gets ready."""
-    global _first  # noqa: PLW0603 - of the process
-    if _first and not process.is_worker:
-        _first = False
-        with contextlib.suppress(OSError, RuntimeError):  # who needs it will meet that, too
+def prepare(count: int = 1) -> None:
+    """Have so many workers on their way, if this process will need its first ones: they start while it gets ready."""
+    with contextlib.suppress(OSError, RuntimeError):  # who needs them will meet that, too
+        while _first and len(_spares) < count and not process.is_worker:
             _spares.append(Started())
 
 
@@ -100,7 +98,7 @@ def start() -> Started:
     global _first  # noqa: PLW0603 - of the process
     _first = False
     try:
-        started = _spares.pop()
+        started = _spares.pop(0)
     except IndexError:
         return Started()
     started.at = time.monotonic()  # nobody has looked at it until now
