@@ -29,7 +29,10 @@ def local_executor(
     from wren.executor import FunctionExecutor
     from wren.factories import storage
 
-    executor = FunctionExecutor(
+    # Most need a second worker soon.  At the same time as the first it would be in the way of the first result.
+    prepare(min(2, workers or len(os.sched_getaffinity(0))))
+
+    return FunctionExecutor(
         config,
         backend="localhost",
         storage_backend=storage(config, storage_backend),
@@ -40,6 +43,3 @@ def local_executor(
         persist=persist,
         data_cleaner=data_cleaner,
     )
-    # Most need a second one soon; not sooner than the client has imported what a first call needs.
-    prepare(min(2, workers or len(os.sched_getaffinity(0))))
-    return executor
