@@ -30,8 +30,8 @@ def local_executor(
     from wren.factories import storage
 
     # Most need a second worker soon.  At the same time as the first it would be in the way of the first result.
-    prepare(min(2, workers or len(os.sched_getaffinity(0))))
-
+    most = len(os.sched_getaffinity(0)) if workers is None else workers  # whatever that is: the executor checks it
+    prepare(1 if most == 1 else 2)
     return FunctionExecutor(
         config,
         backend="localhost",

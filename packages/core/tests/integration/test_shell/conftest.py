@@ -103,9 +103,13 @@ class Shell:
         if isinstance(function, bytes):
             code = function
         else:
-            if function.__module__.rpartition(".")[2].startswith("test_"):
-                cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+            module = sys.modules[function.__module__]
+            by_value = module.__name__.rpartition(".")[2].startswith("test_")
+            if by_value:
+                cloudpickle.register_pickle_by_value(module)
             code = cloudpickle.dumps(function)
+            if by_value:
+                cloudpickle.unregister_pickle_by_value(module)
         header = wire.Header(
             executor="ex",
             job="M000",
