@@ -312,22 +312,10 @@ class FunctionExecutor:
         per_activation: int = 1,
     ) -> CallOptions:
         given = extra_env, timeout, memory, retries, retry_on, persist, per_activation
-        if all(map(operator.is_, given, _NOTHING_GIVEN)):
-            self._usual = self._usual or self._checked_options(*given)
+        usual = all(map(operator.is_, given, _NOTHING_GIVEN))
+        if usual and self._usual is not None:
             return self._usual
-        return self._checked_options(*given)
-
-    def _checked_options(
-        self,
-        extra_env: Env,
-        timeout: float | None,
-        memory: int | None,
-        retries: int | None,
-        retry_on: RetryOn | None,
-        persist: bool | None,
-        per_activation: int,
-    ) -> CallOptions:
-        return CallOptions.of(
+        options = CallOptions.of(
             extra_env,
             self._timeout if left_out(timeout, TIMEOUT) else timeout,
             self._retries if retries is None else retries,
@@ -337,6 +325,9 @@ class FunctionExecutor:
             per_activation=per_activation,
             persist=persist,
         )
+        if usual:
+            self._usual = options
+        return options
 
     def _check_modules(self, include: Modules, exclude: Modules) -> None:
         """Local workers import the same files, so nothing travels to them."""

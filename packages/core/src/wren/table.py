@@ -108,7 +108,6 @@ class CallTable:
         count: int,
         owner: Owner,
         header: Header | None = None,
-        argument_sizes: Sequence[int] = (),
     ) -> None:
         self.executor_id, self.job_id, self._owner = executor_id, job_id, owner
         self._header = header  # of a job whose results may lie in the storage
@@ -129,7 +128,7 @@ class CallTable:
         self.logs: dict[int, str] = {}
         self.peaks: dict[int, int] = {}  # bytes of memory at most
         self.listed: dict[int, Stored] = {}  # those of whom a stored status has times and logs that nobody has read
-        self.argument_sizes = argument_sizes  # bytes; empty, or 0: not known
+        self.argument_sizes: Sequence[int] = ()  # bytes; empty, or 0: not known
         self._result_sizes: dict[int, int] = {}  # of what does not tell by itself any more
         self.retried: Mapping[int, int] = {}  # how often, where a call was
         self._waiters: list[Waiter] = []

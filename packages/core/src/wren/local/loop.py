@@ -141,7 +141,7 @@ class Loop:
                     self._turn.release()
                 if pause:
                     time.sleep(pause)
-            except Exception as error:  # noqa: BLE001 - ?
+            except Exception as error:  # noqa: BLE001 - the owner fails what it has, and the loop goes on
                 _log.exception("the thread %s failed", self._name)
                 self._owner.broken(error)
 

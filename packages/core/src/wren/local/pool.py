@@ -218,8 +218,7 @@ class Pool:
     def _watch_writing(self, worker: Worker) -> None:
         fd = worker.process.tasks
         if not worker.process.writing:
-            if self._loop.watches(fd):
-                self._loop.unwatch(fd)
+            self._loop.unwatch(fd)
         elif not self._loop.watches(fd):
             self._loop.watch(fd, lambda: self._writable(worker), writing=True)
 
