@@ -1,5 +1,6 @@
 """What `wait` and `get_result` do: which calls are meant, waiting for them, and what the caller has seen of them."""
 
+import contextlib
 import enum
 import math
 import time
@@ -10,7 +11,8 @@ from wren.defaults import number
 from wren.errors import BindingError, WaitTimeout
 from wren.futures import Future, wait_all, wait_any
 from wren.progress import waiting
-from wren.table import RUNNING, CallTable
+from wren.spi import Pickled
+from wren.table import OK, RUNNING, CallTable
 
 __all__ = ["ALL_COMPLETED", "ALWAYS", "ANY_COMPLETED", "Futures", "Results", "ReturnWhen", "checked"]
 
@@ -57,7 +59,7 @@ class Results:
         if return_when == ANY_COMPLETED:
             waiting(futures, lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
-            self._wait_all(futures, timeout)
+            waiting(futures, lambda left: wait_all(futures, left), timeout)
         done = [future for future in futures if future.done()]
         if throw_except:
             for future in done:
@@ -79,7 +81,7 @@ class Results:
 
     def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._wait_all(futures, timeout, until_failure=throw_except)
+        waiting(futures, lambda left: _wait_and_load(futures, left, until_failure=throw_except), timeout)
         results = []
         for future in futures:
             table, call = future.table, future.call
@@ -95,10 +97,6 @@ class Results:
                 results.append(None)
         self._mark(futures)
         return results
-
-    def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
-        """Until all are done, or with `until_failure` one has failed, or the time is over."""
-        waiting(futures, lambda left: wait_all(futures, left, until_failure=until_failure), timeout)
 
     def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer reads."""
@@ -124,6 +122,31 @@ class Results:
         """Let go of the jobs that were read, and of the inputs of such reducers."""
         read = {job[0].job_id for job in self._jobs if all(job[0].table.collected)}
         self._jobs = [job for job in self._jobs if not {job[0].job_id, job[0].table.reduced_by} & read]
+
+
+def _wait_and_load(futures: list[Future[Any]], timeout: float | None, *, until_failure: bool) -> bool:
+    """As `wait_all`; meanwhile what has come is unpickled: the first half, then half of the rest, and so on."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    start, some = 0, len(futures) // 2
+    while some:
+        half = futures[start : start + some]
+        if not wait_all(half, _left(deadline), until_failure=until_failure):
+            return False
+        if (until_failure and any(future.table.failures for future in half)) or not sum(map(_load, half)):
+            break
+        start += some
+        some = (len(futures) - start) // 2
+    return wait_all(futures[start:], _left(deadline), until_failure=until_failure)
+
+
+def _load(future: Future[Any]) -> bool:
+    """Unpickle a result that has come; whether there was something to unpickle."""
+    table, call = future.table, future.call
+    if table.states[call] != OK or type(table.values[call]) is not Pickled:
+        return False
+    with contextlib.suppress(Exception):  # whatever that raises, it does so again when its turn has come
+        table.result(call)
+    return True
 
 
 def _left(deadline: float | None) -> float | None:

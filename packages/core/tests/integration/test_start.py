@@ -31,7 +31,7 @@ def test_the_first_call_runs_in_it_and_the_second_worker_is_another(run_python: 
     program = """
         assert executor.call_async(os.getpid, ()).result(20) == pid
         assert not start._spares
-        start.prepare()
+        start.prepare(1)
         assert not start._spares
         with wren.local_executor(workers=2) as two:
             assert pid not in two.get_result(two.map(lambda _: os.getpid(), range(9)))
@@ -103,6 +103,110 @@ def test_executors_and_workers_that_end_leave_no_descriptor(run_python: RunPytho
         assert descriptors() == before
     """
     run_python(FIRST + dedented(program))
+
+
+TOGETHER = """
+import os, signal, subprocess, sys, time
+import wren
+from wren.errors import WorkerLost
+from wren.local import start
+
+def parent(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rsplit(")", 1)[1].split()[1])
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+def children():
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return sorted(map(int, found.stdout.split()))
+
+def both():
+    # the ids of both workers
+    found = set()
+    while len(found) < 2:
+        found |= set(executor.get_result(executor.map(lambda _: time.sleep(0.01) or os.getpid(), range(4))))
+    return found
+
+executor = wren.local_executor(workers=2)
+(zygote,) = {spare.process._zygote for spare in start._spares}
+"""
+
+
+def test_the_first_two_are_forked_from_one_that_has_imported_what_they_need(run_python: RunPython) -> None:
+    program = """
+        assert {parent(pid) for pid in both()} == {zygote.process.pid}
+        assert parent(zygote.process.pid) == os.getpid()
+        assert executor.call_async(lambda: os.getsid(0) == os.getpid(), ()).result(20)
+        assert executor.call_async(lambda: "cloudpickle" in sys.modules, ()).result(20)
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+def test_how_they_ended_is_known_as_of_any_other_and_nothing_is_left_of_them(run_python: RunPython) -> None:
+    program = """
+        first = both()
+        def lose(function, *args):
+            future = executor.call_async(function, args)
+            return str(future.exception(20))
+        assert "exit code 3" in lose(os._exit, 3), lose(os._exit, 3)
+        def killed():
+            print("last words", flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        error = lose(killed)
+        assert "SIGSEGV" in error and "last words" in error, error
+        second = both()
+        while first & second:  # one of them had ended twice
+            lose(os._exit, 3)
+            second = both()
+        assert zygote.process.returncode == 0
+        assert children()[:2] == sorted(second), (children(), second)
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+def test_they_end_with_their_parent_and_others_take_their_place(run_python: RunPython) -> None:
+    program = """
+        first = both()
+        future = executor.call_async(time.sleep, (600,))
+        while not future.running():
+            time.sleep(0.01)
+        zygote.process.send_signal(signal.SIGKILL)
+        assert isinstance(future.exception(20), WorkerLost)
+        second = both()
+        assert not first & second
+        for pid in first:
+            while os.path.exists(f"/proc/{pid}/stat") and parent(pid) != 1:
+                time.sleep(0.01)
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+SITE = """
+import os, sys
+if "wren.worker" in "".join(sys.orig_argv):
+"""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("    os.write(2, b'no way'); os._exit(7)", "exit code 7; its last output: no way"),
+        ("    def fork(): raise BlockingIOError(11, 'no room')\n    os.fork = fork", "cannot be forked"),
+    ],
+    ids=["the zygote", "a worker"],
+)
+def test_who_cannot_start_says_why(run_python: RunPython, tmp_path: Path, trouble: str, words: str) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(SITE + trouble)
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+        import wren
+        executor = wren.local_executor(workers=2)
+        print(executor.call_async(len, ("abc",)).exception(20))
+    """
+    assert words in run_python(dedented(program))
 
 
 def dedented(program: str) -> str:

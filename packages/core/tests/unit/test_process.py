@@ -32,10 +32,10 @@ class Worker:
 
     def started(self) -> Any:
         """As `wren.local.start.start` returns it."""
-        return SimpleNamespace(
-            results=self.results, pidfd=-1, claimable=1, tasks=-1, claims=-1, taken_back=-1, output=-1, at=0.0,
-            shared=self.shared, process=SimpleNamespace(pid=0), close=self.shared.close,
-        )  # fmt: skip
+        channels = SimpleNamespace(
+            results=self.results, claimable=1, tasks=-1, claims=-1, taken_back=-1, shared=self.shared
+        )
+        return channels, SimpleNamespace(pid=0, ended=-1), 0.0, None
 
     def close(self) -> None:
         os.close(self.results)

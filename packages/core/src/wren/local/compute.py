@@ -50,7 +50,7 @@ class LocalCompute(Compute[LocalhostOptions]):
 
     def __init__(self, options: LocalhostOptions) -> None:
         super().__init__(options)
-        prepare()
+        prepare(min(2, options.workers or len(os.sched_getaffinity(0))))
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
         if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):

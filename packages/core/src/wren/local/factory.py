@@ -25,13 +25,12 @@ def local_executor(
     data_cleaner: bool | None = None,
 ) -> "FunctionExecutor":
     """An executor that runs calls in local processes."""
-    prepare()
+    # The most that are sure to be needed soon: another than the first as soon as there is a second call.
+    most = len(os.sched_getaffinity(0)) if workers is None else workers  # whatever that is: the executor checks it
+    prepare(1 if most == 1 else 2)
     from wren.executor import FunctionExecutor
     from wren.factories import storage
 
-    # Most need a second worker soon.  At the same time as the first it would be in the way of the first result.
-    most = len(os.sched_getaffinity(0)) if workers is None else workers  # whatever that is: the executor checks it
-    prepare(1 if most == 1 else 2)
     return FunctionExecutor(
         config,
         backend="localhost",

@@ -424,7 +424,7 @@ class Pool:
         self._workers.append(worker)
         self._look_at = min(self._look_at, policy.next_look(worker, time.monotonic(), self.memory))
         self._loop.watch(worker.process.results, lambda: self._readable(worker))
-        self._loop.watch(worker.process.pidfd, lambda: self._exited(worker))
+        self._loop.watch(worker.process.ended, lambda: self._exited(worker))
         return worker
 
     def _exited(self, worker: Worker) -> None:
@@ -432,7 +432,7 @@ class Pool:
         process = worker.process
         while self._readable(worker):
             pass  # until the pipe is empty: something that the worker started may hold it open
-        for fd in (process.results, process.tasks, process.pidfd):
+        for fd in (process.results, process.tasks, process.ended):
             self._loop.unwatch(fd)
         self._workers.remove(worker)
         self._take_back(worker, process.unclaimed())

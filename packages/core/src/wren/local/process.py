@@ -5,7 +5,6 @@ import fcntl
 import mmap
 import os
 import pickle
-import signal
 import termios
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any, Final
 from wren import wire
 from wren.local.start import start
 from wren.spi import Pickled, Stored
-from wren.worker import output, stream
+from wren.worker import stream
 from wren.worker.shared import LEAST
 
 _WORD_FRAME_SIZE: Final = 8 * stream.WORDS
@@ -50,15 +49,18 @@ class WorkerProcess:
     """One process and its pipes.  Not thread-safe: the pool's thread owns it."""
 
     def __init__(self) -> None:
-        self._its = its = start()
-        self.results, self.pidfd, self.claimable = its.results, its.pidfd, its.claimable
-        self._tasks, self._claims, self._taken_back, self._output = its.tasks, its.claims, its.taken_back, its.output
-        self._shared, self._process, self.pid = its.shared, its.process, its.process.pid
-        self.started = its.at
+        its, self._process, self.started, _ = self._its = start()
+        self.results, self.ended, self.claimable = its.results, self._process.ended, its.claimable
+        self._tasks, self._claims, self._taken_back, self._shared = its.tasks, its.claims, its.taken_back, its.shared
         self.ready = False
         self._pending: deque[memoryview] = deque()
         self._buffer = memoryview(bytearray(_BUFFER))
         self._start = self._end = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 if that is not known yet."""
+        return self._process.pid
 
     # ---- to the worker
 
@@ -151,7 +153,7 @@ class WorkerProcess:
                 continue
             if end - start < stream.HEAD.size:
                 break
-            kind, tag, _, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
+            kind, tag, number, size, extra, started, stopped, peak = stream.HEAD.unpack_from(buffer, start)
             body = start + stream.HEAD.size
             if body + size + extra > end:
                 needed = stream.HEAD.size + size + extra
@@ -159,6 +161,7 @@ class WorkerProcess:
             start = body + size + extra
             if kind == stream.READY:
                 self.ready = found.ready = True
+                self._process.pid = number
                 continue
             if extra:
                 found.logs[len(found.values)] = str(buffer[body + size : start], "utf-8", "replace")
@@ -256,18 +259,14 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill it and what it started.  Its end is seen as any other."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # gone, or not yet leader of its session
-            self._process.kill()
+        self._process.kill()
 
     def reap(self) -> tuple[int, str]:
         """After its end: exit code (negative: signal) and last output; closes everything."""
         self.kill()  # also what it left running
-        code = self._process.wait()
-        words = output.printed(self._output, output.BASE).decode("utf-8", "replace")
+        code, words = self._process.wait()
         self.close()
-        return code, words
+        return code, words.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""

@@ -1,96 +1,141 @@
-"""Starts worker processes: their descriptors, their command, and the one that is started before it is needed.
+"""Starts worker processes: one by itself, or the first ones together and before they are needed.
 
-client                                          worker (`wren.worker.pipe`)
-tasks    ──▶ frames: contexts, batches
-claims   ──▶ one token for each call; either side may take it
-results  ◀── frames: one for each call
-output   ◀── an anonymous file: stdout and stderr
-shared   ◀─▶ memory: when the running call began, and what is large, in each direction
-lifeline ──▶ nothing; its closing kills the worker
-
-It imports as little as it can, so that a worker can be on its way before its client is.
+It imports as little as it can, so that workers can be on their way before their client is.
 """
 
 import contextlib
-import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, NamedTuple
 
-from wren.worker import stream
-from wren.worker.nested import process
-from wren.worker.shared import Shared
+from wren.local.channels import Channels, memory, pipe
+from wren.worker import output, stream
+from wren.worker.nested import process as here
+
+__all__ = ["Child", "Forked", "Started", "prepare", "start"]
 
 _ROOT: Final = __file__.rsplit("/", 3)[0]  # the folder that `wren` is imported from
 # `-c` rather than `-m`: runpy would be a third of the start.  Of the folder only `wren` is wanted, before the handshake
 # brings the client's own path.
 _BOOT: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import wren; del sys.path[0]; "
-    "from wren.worker.pipe import main; main(sys.argv[2:])"
+    "from wren.worker.{} import main; main(sys.argv[2:])"
 )
-_PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 # A process that is forked while a worker is started would hold the pipe ends that only the worker may have.
 _forking = threading.Lock()
 os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
 
-_spares: Final[list["Started"]] = []
-_first = True  # nobody has needed a worker yet
+
+class Child:
+    """A process that was started by itself.  `ended` can be read when it has ended."""
+
+    def __init__(self, channels: Channels, stack: ExitStack) -> None:
+        self._output = channels.output
+        self._process = _popen("pipe", channels.theirs, channels.output)
+        self.pid = self._process.pid
+        self.ended = os.pidfd_open(self.pid)
+        stack.callback(os.close, self.ended)
+
+    def kill(self) -> None:
+        """Kill it and what it started.  Its end is seen as any other."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # gone, or not yet leader of its session
+            self._process.kill()
+
+    def wait(self) -> tuple[int, bytes]:
+        """After its end: exit code (negative: signal) and last output."""
+        return self._process.wait(), output.printed(self._output, output.BASE)
+
+    def release(self) -> None:
+        """Nobody asks for it any more."""
+        self._process.poll()  # in a forked client that has no such child: it need not be waited for
 
 
-class Started:
-    """A process that was started, and this side of its descriptors."""
+class Forked:
+    """A process that a zygote forks.  `pid` is 0 until the worker has said it; whoever reads that sets it."""
 
-    def __init__(self) -> None:
-        with _forking, ExitStack() as theirs, ExitStack() as ours:
-            tasks, self.tasks = _pipe(theirs, ours)
-            claims, self.claims = _pipe(theirs, ours)
-            self.results, results = _pipe(ours, theirs)
-            lifeline, _ = _pipe(theirs, ours)
-            self.output = _memory("wren-output", ours)
-            shared = _memory("wren-shared", theirs)
-            Shared.make(shared)
-            self.shared = Shared(shared)
-            fcntl.fcntl(self.output, fcntl.F_SETFL, os.O_APPEND)
-            for fd in (self.tasks, self.results):
-                _enlarge(fd)
-            for fd in (self.tasks, self.results, self.claims):
-                os.set_blocking(fd, False)
-            self.claimable = fcntl.fcntl(claims, fcntl.F_GETPIPE_SZ) // stream.CLAIM.size
-            # Both sides read the claims.  A descriptor opened anew does not share the worker's blocking mode.
-            self.taken_back = os.open(f"/proc/self/fd/{claims}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            ours.callback(os.close, self.taken_back)
-            inherited = (tasks, results, claims, self.output, shared, lifeline)
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", *_flags(), "-c", _BOOT, _ROOT, *map(str, inherited)],
-                stdin=subprocess.DEVNULL,
-                stdout=self.output,
-                stderr=self.output,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
-            self.pidfd = os.pidfd_open(self.process.pid)
-            ours.callback(os.close, self.pidfd)
-            self._descriptors = ours.pop_all()
-        self.at = time.monotonic()
+    def __init__(self, zygote: "_Zygote", channels: Channels, ended: int) -> None:
+        self._zygote, self._channels, self.ended = zygote, channels, ended
+        self.pid = 0
+
+    def kill(self) -> None:
+        """Kill it and what it started.  Its end is seen as any other."""
+        self._channels.cut()
+        if self.pid and self._zygote.process.poll() is None:  # which keeps the number from being another's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self) -> tuple[int, bytes]:
+        """After its end: exit code (negative: signal) and last output."""
+        told = os.read(self.ended, stream.ENDED.size)
+        words = output.printed(self._channels.output, output.BASE)
+        if told:
+            return stream.ENDED.unpack(told)[0], words
+        return self._zygote.process.wait(), words + output.printed(self._zygote.output)
+
+    def release(self) -> None:
+        """Nobody asks for it any more."""
+        self._zygote.release()
+
+
+class Started(NamedTuple):
+    """A worker that is on its way."""
+
+    channels: Channels
+    process: Child | Forked
+    at: float  # since when it is waited for (`time.monotonic`)
+    stack: ExitStack  # closes its descriptors
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
-        if self.process.returncode is None:  # this is a forked child, whose parent will wait for it
-            self.process.returncode = 0
-        self._descriptors.close()
-        self.shared.close()
+        self.stack.close()
+        self.process.release()
 
 
-def prepare(count: int = 1) -> None:
+class _Zygote:
+    """The parent of the first workers: it forks them, and says how they ended (`wren.worker.zygote`)."""
+
+    def __init__(self, count: int) -> None:
+        with _forking, ExitStack() as theirs, ExitStack() as ours:
+            inherited: list[int] = []
+            self.workers: list[Started] = []
+            for _ in range(count):
+                stack = ours.enter_context(ExitStack())
+                channels = Channels(theirs, stack)
+                ended, telling = pipe(stack, theirs)
+                inherited += [*channels.theirs, telling]
+                self.workers.append(Started(channels, Forked(self, channels, ended), time.monotonic(), stack))
+            self.output = memory("wren-output", ours)
+            self.process = _popen("zygote", inherited, self.output)
+            ours.pop_all()
+        self._wanted = count
+
+    def release(self) -> None:
+        """One of its workers is not asked for any more; after the last it ends."""
+        self._wanted -= 1
+        if not self._wanted:
+            self.process.wait()
+            os.close(self.output)
+
+
+_spares: Final[list[Started]] = []
+_first = True  # nobody has needed a worker yet
+
+
+def prepare(count: int) -> None:
     """Have so many workers on their way, if this process will need its first ones: they start while it gets ready."""
+    if not _first or _spares or here.is_worker:
+        return
     with contextlib.suppress(OSError, RuntimeError):  # who needs them will meet that, too
-        while _first and len(_spares) < count and not process.is_worker:
-            _spares.append(Started())
+        _spares.extend([_alone()] if count == 1 else _Zygote(count).workers)
 
 
 def start() -> Started:
@@ -98,15 +143,19 @@ def start() -> Started:
     global _first  # noqa: PLW0603 - of the process
     _first = False
     try:
-        started = _spares.pop(0)
+        return _spares.pop(0)._replace(at=time.monotonic())  # nobody has looked at it until now
     except IndexError:
-        return Started()
-    started.at = time.monotonic()  # nobody has looked at it until now
-    return started
+        return _alone()
+
+
+def _alone() -> Started:
+    with _forking, ExitStack() as theirs, ExitStack() as ours:
+        channels = Channels(theirs, ours)
+        return Started(channels, Child(channels, ours), time.monotonic(), ours.pop_all())
 
 
 def _after_fork() -> None:
-    """In a forked child: the parent's worker ends with the parent."""
+    """In a forked child: the parent's workers end with the parent."""
     global _first  # noqa: PLW0603 - of the process
     for started in _spares:
         started.close()
@@ -117,35 +166,15 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    """A pipe's two ends, each to be closed by one of the stacks."""
-    reading, writing = map(_not_standard, os.pipe())
-    readers.callback(os.close, reading)
-    writers.callback(os.close, writing)
-    return reading, writing
-
-
-def _not_standard(fd: int) -> int:
-    """The descriptor under a number above 2: in a client without stdin, stdout or stderr it may have one of theirs."""
-    if fd > 2:
-        return fd
-    other = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return other
-
-
-def _memory(name: str, stack: ExitStack) -> int:
-    """An anonymous file, to be closed by the stack."""
-    fd = _not_standard(os.memfd_create(name))
-    stack.callback(os.close, fd)
-    return fd
-
-
-def _enlarge(fd: int) -> None:
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
-    except OSError:  # the user's share of pipe memory is used up: the default size works too
-        return
+def _popen(main: str, inherited: Sequence[int], printing: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", *_flags(), "-c", _BOOT.format(main), _ROOT, *map(str, inherited)],
+        stdin=subprocess.DEVNULL,
+        stdout=printing,
+        stderr=printing,
+        pass_fds=inherited,
+        start_new_session=True,
+    )
 
 
 def _flags() -> list[str]:

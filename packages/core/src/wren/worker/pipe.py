@@ -22,7 +22,7 @@ from functools import partial
 from io import BufferedReader
 from itertools import repeat
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from wren.wire import Header
 from wren.worker import stream
@@ -284,7 +284,11 @@ def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
 
 def main(arguments: Sequence[str]) -> None:
     """Run as a local worker on the inherited descriptors named by the arguments."""
-    descriptors = [int(argument) for argument in arguments]
+    serve([int(argument) for argument in arguments])
+
+
+def serve(descriptors: Sequence[int]) -> NoReturn:
+    """Be a local worker: descriptors of tasks, results, claims, output, shared memory and lifeline."""
     for fd in descriptors:
         os.set_inheritable(fd, False)
     *channels, lifeline = descriptors

@@ -55,6 +55,7 @@ CONSTANTS: Final = (None, False, True)
 PLACE: Final = struct.Struct("<QQ")  # position and size
 
 SIZE: Final = struct.Struct("<Q")
+ENDED: Final = struct.Struct("<i")  # what the zygote says of a worker: exit code, negative for a signal
 
 # The tag of a RESULT: how its body is to be read.
 PLAIN = 0  # a small scalar, or bytes: safe to unpickle at once, in any thread

@@ -1,0 +1,74 @@
+"""Starts the first workers of a client: imports once what each needs, and forks them from itself.
+
+A start takes 50 ms, most of it imports; a fork takes 2.  What is forked has run no code of the user's and has no
+thread.  The zygote stays the parent of its workers: who else could say how they ended?
+"""
+
+import contextlib
+import gc
+import os
+import select
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from wren.worker import pipe
+from wren.worker.children import exit_code
+from wren.worker.stream import ENDED
+
+FAMILY: Final = 7  # descriptors of a worker: those of `wren.worker.pipe.main`, and where its end is told
+_OUTPUT: Final = 3  # which of them its output is
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Fork a worker for each seven of the inherited descriptors that the arguments name, and see to their ends."""
+    with contextlib.suppress(ImportError):  # then no function needs it
+        import cloudpickle  # noqa: F401 - most functions are loaded with it
+    gc.freeze()  # a collection must not copy what they share
+    numbers = [int(argument) for argument in arguments]
+    families = [numbers[at : at + FAMILY] for at in range(0, len(numbers), FAMILY)]
+    running: dict[int, tuple[int, int]] = {}  # by the process' descriptor: its id, and where its end is told
+    for family in families:
+        try:
+            pid = os.fork()
+        except OSError as error:  # no room for a process
+            os.write(family[_OUTPUT], f"the worker cannot be forked: {error}\n".encode())
+            os.write(family[-1], ENDED.pack(1))
+            continue
+        if pid == 0:
+            _become_worker(family, {*numbers, *running})
+        running[os.pidfd_open(pid)] = pid, family[-1]
+    for fd in set(numbers).difference(telling for _, telling in running.values()):
+        os.close(fd)
+    _bury(running)
+
+
+def _become_worker(family: Sequence[int], others: set[int]) -> NoReturn:
+    """In a forked process: be a worker that has the descriptors of its own only."""
+    *own, _ = family
+    os.setsid()
+    for standard in (1, 2):
+        os.dup2(own[_OUTPUT], standard)
+    for fd in others.difference(own):
+        os.close(fd)
+    pipe.serve(own)
+
+
+def _bury(running: dict[int, tuple[int, int]]) -> None:
+    """Say how each ends.  Its id is its own until the client has closed the pipe: it kills what the worker left."""
+    ended: dict[int, int] = {}
+    poll = select.poll()
+    for process in running:
+        poll.register(process, select.POLLIN)
+    while running or ended:
+        for fd, _ in poll.poll():
+            poll.unregister(fd)
+            if fd in running:
+                pid, pipe_end = running.pop(fd)
+                info = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOWAIT)
+                with contextlib.suppress(BrokenPipeError):  # nobody wants to know
+                    os.write(pipe_end, ENDED.pack(exit_code(info) if info else 0))
+                poll.register(pipe_end, 0)  # that is: until nobody reads it
+                ended[pipe_end] = pid
+            else:
+                os.waitpid(ended.pop(fd), 0)
+            os.close(fd)
