@@ -72,7 +72,7 @@ class Maker:
             in_storage = in_storage or packed.in_storage
         reachable = (  # large results go there, and functions may ask for it
             in_storage
-            or any(name in STORAGES for name in inject)
+            or not STORAGES.isdisjoint(inject)
             or (not self._queues and Feature.WORKER in self._storage.features)
         )
         header = make_header(

@@ -120,8 +120,13 @@ class Results:
 
     def _prune(self) -> None:
         """Let go of the jobs that were read, and of the inputs of such reducers."""
-        read = {job[0].job_id for job in self._jobs if all(job[0].table.collected)}
-        self._jobs = [job for job in self._jobs if not {job[0].job_id, job[0].table.reduced_by} & read]
+        tables = [futures[0].table for futures in self._jobs]
+        read = {table.job_id for table in tables if 0 not in table.collected}
+        self._jobs = [
+            futures
+            for futures, table in zip(self._jobs, tables, strict=True)
+            if table.job_id not in read and table.reduced_by not in read
+        ]
 
 
 def _wait_and_load(futures: list[Future[Any]], timeout: float | None, *, until_failure: bool) -> bool:

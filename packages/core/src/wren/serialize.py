@@ -206,15 +206,16 @@ def _for_a_call() -> Iterator[None]:
 def _all_scalars(bound: Bound) -> bool:
     """Whether all are small scalars: of a large one a pickle of its own is cheaper, as it has no copy."""
     if len(bound.args) == 1 and bound.kwargs is None:  # of one call, which should be on its way
-        return all(type(value) in SCALARS and not _is_large(value) for value in bound.args[0])
+        values = bound.args[0]
+        return SCALARS.issuperset(map(type, values)) and not any(map(_is_large, values))
     kinds = set(map(type, chain.from_iterable(bound.args)))
     kinds.update(map(type, chain.from_iterable(kwargs.values() for kwargs in bound.kwargs or ())))
     if not kinds <= SCALARS:
         return False
     if kinds.isdisjoint((str, bytes)):
         return True
-    values = chain(chain.from_iterable(bound.args), *(kwargs.values() for kwargs in bound.kwargs or ()))
-    return not any(map(_is_large, values))
+    every = chain(chain.from_iterable(bound.args), *(kwargs.values() for kwargs in bound.kwargs or ()))
+    return not any(map(_is_large, every))
 
 
 def _is_large(value: Any) -> bool:

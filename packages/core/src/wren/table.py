@@ -141,15 +141,17 @@ class CallTable:
 
     def succeed(self, outcomes: Outcomes) -> int:
         """Settle calls that have results, and return how many; those that are settled already stay as they are."""
-        calls = outcomes.calls
-        if len(calls) > 1 and isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
-            return len(calls)
-        times = zip(outcomes.started, outcomes.stopped, strict=True)
-        return sum(
-            self._finish(
-                call, OK, value, Details(started, stopped, outcomes.logs.get(call, ""), outcomes.peaks.get(call, 0))
+        calls, values, starts, stops, logs, peaks = outcomes
+        if len(calls) == 1:  # somebody waits for it
+            (call,) = calls
+            return self._finish(
+                call, OK, values[0], Details(starts[0], stops[0], logs.get(call, ""), peaks.get(call, 0))
             )
-            for call, value, (started, stopped) in zip(calls, outcomes.values, times, strict=True)
+        if isinstance(calls, range) and calls.step == 1 and self._succeed_together(outcomes, calls):
+            return len(calls)
+        return sum(
+            self._finish(call, OK, value, Details(started, stopped, logs.get(call, ""), peaks.get(call, 0)))
+            for call, value, started, stopped in zip(calls, values, starts, stops, strict=True)
         )
 
     def settle_one(self, call: int, value: Any, details: Details) -> None:

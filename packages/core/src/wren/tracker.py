@@ -76,7 +76,7 @@ class Tracker:
     def forget(self, job_id: str) -> Job | None:
         """The job is over; what still comes of it is dropped."""
         job = self._jobs.pop(job_id, None)
-        if job is not None and self._flights.calls:
+        if job is not None and not self._queues and self._flights.calls:
             self._flights.ended(job.header.job, range(len(job.table)))
             self.sender.pump()
         return job
@@ -259,7 +259,8 @@ class Tracker:
         settled = job.table.succeed(outcomes)
         if settled < len(outcomes.calls):
             self.dropped["late"] += len(outcomes.calls) - settled
-        self._stop_others(job, outcomes.calls, attempt)
+        if not self._queues:
+            self._stop_others(job, outcomes.calls, attempt)
 
     def _stop_others(self, job: Job, calls: Sequence[int], attempt: int) -> None:
         """These calls have ended by that attempt."""

@@ -210,9 +210,10 @@ class Pool:
         batch = worker.add(task, calls)
         buffers += batch_frame(worker, batch)
         task.began = task.began or time.monotonic()
-        worker.process.send(buffers)
+        sent = worker.process.send(buffers)
         worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
-        self._watch_writing(worker)
+        if not sent:
+            self._watch_writing(worker)
         self._look_at = min(self._look_at, time.monotonic() + policy.first_look(task))
 
     def _watch_writing(self, worker: Worker) -> None:
@@ -423,7 +424,7 @@ class Pool:
             raise BackendError(f"a local worker cannot be started: {error}") from error
         self._workers.append(worker)
         self._look_at = min(self._look_at, policy.next_look(worker, time.monotonic(), self.memory))
-        self._loop.watch(worker.process.results, lambda: self._readable(worker))
+        self._loop.watch(worker.process.results, partial(self._readable, worker))
         self._loop.watch(worker.process.ended, lambda: self._exited(worker))
         return worker
 

@@ -73,18 +73,19 @@ class WorkerProcess:
         """Offer `count` calls of the batch `token`, whose frame was sent, or waits to be written."""
         os.write(self._claims, stream.CLAIM.pack(token) * count)
 
-    def send(self, buffers: Sequence[wire.Buffer]) -> None:
-        """Queue buffers behind those that wait, and write what there is room for."""
+    def send(self, buffers: Sequence[wire.Buffer]) -> bool:
+        """Queue buffers behind those that wait, and write what there is room for; whether that was all at once."""
         if len(buffers) == 1 and not self._pending:  # the one of a short call is in a hurry
             try:
                 written = os.write(self._tasks, buffers[0])
             except OSError:  # no room, or the worker is gone: as below
                 written = 0
             if written == len(buffers[0]):
-                return
+                return True
             buffers = [memoryview(buffers[0])[written:]]
         self._pending.extend(memoryview(buffer) for buffer in buffers if len(buffer))
         self.flush()
+        return False
 
     def flush(self) -> None:
         """Write what there is room for."""
@@ -149,7 +150,8 @@ class WorkerProcess:
         needed = 0
         while end - start >= _WORD_FRAME_SIZE:
             if buffer[start] in stream.WORD_FRAME:
-                start = self._parse_words(found, start)
+                alone = end - start == _WORD_FRAME_SIZE
+                start = self._parse_word(found, start) if alone else self._parse_words(found, start)
                 continue
             if end - start < stream.HEAD.size:
                 break
@@ -175,8 +177,6 @@ class WorkerProcess:
     def _parse_words(self, found: Results, start: int) -> int:
         """Take in the frames of words that begin at `start` and are all of one kind: where they end."""
         whole = (self._end - start) // _WORD_FRAME_SIZE
-        if whole == 1:
-            return self._parse_word(found, start)
         count = self._alike(start, min(whole, _FEW))
         if count == _FEW:
             count = self._alike(start, whole)

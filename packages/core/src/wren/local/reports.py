@@ -27,13 +27,13 @@ def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invo
         values,
         [at + _EPOCH for at in results.started[start:stop]],
         [at + _EPOCH for at in results.stopped[start:stop]],
-        _by_call(results.logs, calls, start, stop),
-        _by_call(results.peaks, calls, start, stop),
+        _by_call(results.logs, calls, start, stop) if results.logs else {},
+        _by_call(results.peaks, calls, start, stop) if results.peaks else {},
     )
 
 
 def _by_call(column: Mapping[int, T], calls: Sequence[int], start: int, stop: int) -> dict[int, T]:
-    return {calls[at - start]: value for at, value in column.items() if start <= at < stop} if column else {}
+    return {calls[at - start]: value for at, value in column.items() if start <= at < stop}
 
 
 def status(results: Results, call: int, at: int, invocation: Invocation) -> CallStatus:

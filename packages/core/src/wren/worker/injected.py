@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 from wren.wire import Buffer
 from wren.worker.nested import process
 
-STORAGES: Final = ("storage", "internal_storage")
+STORAGES: Final = frozenset({"storage", "internal_storage"})
 
 
 class _Worker(Protocol):
