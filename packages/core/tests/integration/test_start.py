@@ -183,8 +183,26 @@ def test_they_end_with_their_parent_and_others_take_their_place(run_python: RunP
     run_python(TOGETHER + dedented(program))
 
 
+def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
+    run_python: RunPython, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(
+        SITE + "    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    )
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        assert {parent(pid) for pid in both()} == {zygote.process.pid}
+        assert "wren.worker.pipe" in executor.call_async(lambda: "".join(sys.orig_argv), ()).result(20)
+        assert executor.call_async(lambda: "".join(sys.orig_argv), ()).result(20).count("wren.worker") == 1
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
 SITE = """
-import os, sys
+import os, sys, threading, time
 if "wren.worker" in "".join(sys.orig_argv):
 """
 

@@ -203,16 +203,15 @@ class Pool:
         return worker or policy.soon_free(self._workers)
 
     def _assign(self, worker: Worker, task: Task, calls: Sequence[int]) -> None:
+        batch = worker.add(task, calls)
+        worker.process.claim(batch.token, len(calls))  # first: until it is awake the frame is there
         buffers: list[Buffer] = []
         if worker.context is not task.context:
             worker.context = task.context
             buffers += context_frame(task.context)
-        batch = worker.add(task, calls)
         buffers += batch_frame(worker, batch)
         task.began = task.began or time.monotonic()
-        sent = worker.process.send(buffers)
-        worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
-        if not sent:
+        if not worker.process.send(buffers):
             self._watch_writing(worker)
         self._look_at = min(self._look_at, time.monotonic() + policy.first_look(task))
 
