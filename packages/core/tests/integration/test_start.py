@@ -144,6 +144,21 @@ def test_the_first_two_are_forked_from_one_that_has_imported_what_they_need(run_
     run_python(TOGETHER + dedented(program))
 
 
+def test_a_worker_that_has_had_single_calls_sleeps_when_there_are_no_more(run_python: RunPython) -> None:
+    program = """
+        for _ in range(10):
+            pid = executor.call_async(os.getpid, ()).result(20)
+        while open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "S":
+            pass
+        with open(f"/proc/{pid}/schedstat") as file:
+            run = file.read()
+            time.sleep(0.1)
+            file.seek(0)
+            assert file.read() == run  # it has not been on a processor since
+    """
+    run_python(TOGETHER + dedented(program))
+
+
 def test_how_they_ended_is_known_as_of_any_other_and_nothing_is_left_of_them(run_python: RunPython) -> None:
     program = """
         first = both()

@@ -204,14 +204,15 @@ class Pool:
 
     def _assign(self, worker: Worker, task: Task, calls: Sequence[int]) -> None:
         batch = worker.add(task, calls)
-        worker.process.claim(batch.token, len(calls))  # first: until it is awake the frame is there
         buffers: list[Buffer] = []
         if worker.context is not task.context:
             worker.context = task.context
             buffers += context_frame(task.context)
         buffers += batch_frame(worker, batch)
         task.began = task.began or time.monotonic()
-        if not worker.process.send(buffers):
+        sent = worker.process.send(buffers)
+        worker.process.claim(batch.token, len(calls))  # the frame is there when this wakes it
+        if not sent:
             self._watch_writing(worker)
         self._look_at = min(self._look_at, time.monotonic() + policy.first_look(task))
 
