@@ -162,7 +162,7 @@ def test_results_are_unpickled_while_other_calls_run(executor: wren.FunctionExec
 
 def test_a_result_that_cannot_be_unpickled_is_raised_in_its_turn(executor: wren.FunctionExecutor) -> None:
     futures = executor.map(lambda number: Unloadable() if number == 2 else [number], range(9))
-    with pytest.raises(SerializationError, match="call 2 .* ZeroDivisionError"):
+    with pytest.raises(SerializationError, match=r"call 2 .* ZeroDivisionError"):
         executor.get_result(futures)
     assert executor.get_result(futures, throw_except=False) == [
         None if number == 2 else [number] for number in range(9)
