@@ -1,0 +1,141 @@
+"""What a function gets for `obj` and `url`: a part of an object, of a file, or of what a URL gives.
+
+It is a description that travels with the arguments; the data is read where the function asks for it.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from wren.worker.lines import Lines, Read
+from wren.worker.nested import process
+
+__all__ = ["LocalFile", "Partition", "Source", "StorageObject", "file_etag"]
+
+
+class Source(Protocol):
+    """Where the data is.  `size` in bytes."""
+
+    size: int
+
+    def opened(self) -> tuple[Read, Callable[[], None]]:
+        """What reads a range of it, and what closes that.  What it raises says that the data has changed."""
+
+
+class StorageObject(NamedTuple):
+    """An object of the executor's storage."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+
+    def opened(self) -> tuple[Read, Callable[[], None]]:
+        """As `Source`."""
+        if process.storage is None:
+            raise ValueError(f"the object {self.bucket}/{self.key} can only be read where its storage is open: in a call")
+        get = process.storage().get_range
+
+        def read(start: int, stop: int) -> bytes:
+            return get(self.bucket, self.key, start, stop, self.etag)
+
+        return read, _nothing
+
+
+class LocalFile(NamedTuple):
+    """A file of the machine that the workers run on."""
+
+    path: str
+    size: int
+    etag: str
+
+    def opened(self) -> tuple[Read, Callable[[], None]]:
+        """As `Source`."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+
+        def read(start: int, stop: int) -> bytes:
+            data = os.pread(fd, stop - start, start)
+            if len(data) != stop - start or file_etag(os.fstat(fd)) != self.etag:
+                from wren.errors import PreconditionFailed
+
+                raise PreconditionFailed(f"the file {self.path} has changed since it was mapped over")
+            return data
+
+        return read, lambda: os.close(fd)
+
+
+class Partition:
+    """A part of an object, whose lines begin in `data_byte_range`.
+
+    `data_stream` is a binary stream of the part's lines: each line is in the part that its first byte is in, and all
+    parts together are the object.  The attributes of an object are `bucket` and `key`, of a file and a URL `path`.
+    """
+
+    def __init__(self, source: Source, part: int, total_parts: int, start: int, stop: int, chunk_size: int) -> None:
+        self._source = source
+        self.part, self.total_parts = part, total_parts
+        self.data_byte_range, self.chunk_size = (start, stop), chunk_size
+        self._stream: io.BufferedReader | None = None
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of an object."""
+        bucket: str = self._of("bucket")
+        return bucket
+
+    @property
+    def key(self) -> str:
+        """The key of an object."""
+        key: str = self._of("key")
+        return key
+
+    @property
+    def path(self) -> str:
+        """The path of a file, or the URL."""
+        path: str = self._of("path")
+        return path
+
+    @property
+    def data_stream(self) -> io.BufferedReader:
+        """The part as a stream, opened when it is first asked for, and closed with it."""
+        if self._stream is None:
+            read, close = self._source.opened()
+            self._stream = io.BufferedReader(_Part(read, close, self._source.size, *self.data_byte_range), 1 << 16)
+        return self._stream
+
+    def _of(self, name: str) -> Any:
+        try:
+            return getattr(self._source, name)
+        except AttributeError:
+            raise AttributeError(f"{self!r} has no {name}") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stream": None}
+
+    def __repr__(self) -> str:
+        start, stop = self.data_byte_range
+        name = getattr(self._source, "path", None) or f"{self.bucket}/{self.key}"
+        return f"<part {self.part} of {self.total_parts} of {name}, bytes {start} to {stop}>"
+
+
+class _Part(Lines):
+    """Lines that close what they are read from."""
+
+    def __init__(self, read: Read, close: Callable[[], None], size: int, start: int, stop: int) -> None:
+        super().__init__(read, size, start, stop)
+        self._close = close
+
+    def close(self) -> None:
+        if not self.closed:
+            self._close()
+        super().close()
+
+
+def file_etag(stat: os.stat_result) -> str:
+    """What tells two versions of a file apart."""
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _nothing() -> None:
+    """There is nothing to close."""
