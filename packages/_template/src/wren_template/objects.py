@@ -29,14 +29,20 @@ class Objects:
             if not database.execute(f"INSERT OR {how} INTO objects VALUES (?, ?, ?, ?, ?)", row).rowcount:
                 raise FileExistsError(key)
 
-    def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes of an object; FileNotFoundError."""
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """Bytes of an object; FileNotFoundError, or PreconditionFailed when `if_match` is not its etag."""
         size = max(0, stop - start) if stop is not None else LARGEST
-        query = "SELECT substr(data, ?, ?) FROM objects WHERE bucket = ? AND key = ?"
+        query = "SELECT substr(data, ?, ?), etag FROM objects WHERE bucket = ? AND key = ?"
         with self._open() as database:
             row = database.execute(query, (start + 1, size, bucket, key)).fetchone()
         if row is None:
             raise FileNotFoundError(key)
+        if if_match is not None and row[1] != if_match:
+            from wren.errors import PreconditionFailed
+
+            raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
         return row[0] or b""  # SQLite has no part of nothing
 
     def list(self, bucket: str, prefix: str, after: str = "") -> list[tuple[Any, ...]]:

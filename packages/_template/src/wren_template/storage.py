@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pluggy
 
-from wren.errors import NoSuchKey, PreconditionFailed, storage_errors
+from wren.errors import NoSuchKey, storage_errors
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
 from wren_template.objects import Objects
@@ -41,10 +41,8 @@ class TemplateStorage(Storage[TemplateOptions]):
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
-        if if_match is not None and self.head(bucket, key).etag != if_match:
-            raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
         with _errors(bucket, key):
-            return self._objects.get(bucket, key, start, stop)
+            return self._objects.get(bucket, key, start, stop, if_match=if_match)
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         with _errors(bucket, prefix):

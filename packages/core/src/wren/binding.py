@@ -42,6 +42,7 @@ class Bound(NamedTuple):
     args: list[tuple[Any, ...]]
     kwargs: list[dict[str, Any]] | None
     inject: tuple[str, ...] = ()
+    parted: str | None = None  # the parameter, given by name, whose value is to become parts of objects or URLs
 
 
 def bind(
@@ -60,7 +61,8 @@ def bind(
     target = _target(function)
     elements = _materialise(iterdata)
     extra_args, extra_kwargs = _split_extra(extra)
-    if not extra_args and not extra_kwargs and not target.inject and (bound := _bind_together(target, elements)):
+    plain = not extra_args and not extra_kwargs and not target.inject and target.parted is None
+    if plain and (bound := _bind_together(target, elements)):
         return bound
     args: list[tuple[Any, ...]] = []
     kwargs: list[dict[str, Any]] = []
@@ -68,7 +70,7 @@ def bind(
         positional, named = target.arguments(element, extra_args, extra_kwargs, index)
         args.append(positional)
         kwargs.append(named)
-    return Bound(args, kwargs if any(kwargs) else None, target.inject)
+    return Bound(args, kwargs if any(kwargs) else None, target.inject, target.parted)
 
 
 def reducer_parameter(function: Callable[..., Any]) -> tuple[str | None, tuple[str, ...]]:
@@ -126,7 +128,8 @@ class _Target(NamedTuple):
     signature: inspect.Signature | None  # without what is injected; None for builtins that have none
     original: inspect.Signature | None
     inject: tuple[str, ...]
-    by_name: tuple[str, ...] = ()  # the positional parameters behind one that is injected
+    by_name: tuple[str, ...] = ()  # the positional parameters behind one that is injected, or that is parted
+    parted: str | None = None  # `obj` or `url`
 
     @property
     def text(self) -> str:
@@ -164,7 +167,8 @@ class _Target(NamedTuple):
             return args, kwargs
         named = {name: bound.arguments.pop(name) for name in self.by_name if name in bound.arguments}
         if any(self.signature.parameters[name].kind is _VARIADIC for name in named):
-            raise TypeError(f"{self.inject[0]}, which wren fills in, stands before *args: put it behind")
+            name = self.parted or self.inject[0]
+            raise TypeError(f"{name}, which wren fills in, stands before *args: put it behind")
         return bound.args, {**bound.kwargs, **named, **{key: kwargs[key] for key in self.inject if key in kwargs}}
 
     def _misfit(self, element: Any, index: int, reason: str) -> str:
@@ -258,9 +262,10 @@ def _target(function: Callable[..., Any]) -> _Target:
     except (ValueError, TypeError):  # builtins without a signature: positional
         return _Target(name, None, None, ())
     parameters = list(signature.parameters.values())
-    if wanted := [p.name for p in parameters if p.name in PARTITIONED and p.kind in _BY_NAME]:
-        raise Unsupported(f"{name} has a parameter {wanted[0]!r}: objects and URLs cannot be mapped over yet")
     fixed = function.keywords if isinstance(function, functools.partial) else {}  # is the user's own
+    parted = [p.name for p in parameters if p.name in PARTITIONED and p.kind in _BY_NAME and p.name not in fixed]
+    if len(parted) > 1:
+        raise BindingError(f"{name} has parameters obj and url, and a call gets a part of one of them: leave one out")
     inject = tuple(p.name for p in parameters if p.name in INJECTED and p.kind in _BY_NAME and p.name not in fixed)
     if len(parameters) == 1:  # then it is an ordinary parameter
         inject = ()
@@ -269,11 +274,12 @@ def _target(function: Callable[..., Any]) -> _Target:
             raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet")
     kept = [_renamed(p) for p in parameters if p.name not in inject]
     bindable = signature.replace(parameters=kept)
-    if not inject:
+    named = {*inject, *parted}
+    if not named:
         return _Target(name, bindable, signature, ())
-    first = min(at for at, p in enumerate(parameters) if p.name in inject)
+    first = min(at for at, p in enumerate(parameters) if p.name in named)
     behind = [p.name for p in parameters[first:] if p.kind in (_POSITIONAL[1], _VARIADIC) and p.name not in inject]
-    return _Target(name, bindable, signature, inject, tuple(behind))
+    return _Target(name, bindable, signature, inject, tuple(behind), next(iter(parted), None))
 
 
 def _renamed(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -125,7 +125,12 @@ class FunctionExecutor:
         """
         self._check_modules(include_modules, exclude_modules)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist)
-        table = self._engine.start(f"A{self._engine.number()}", func, binding.bind(func, [data]), options, follows=True)
+        bound = binding.bind(func, [data])
+        if bound.parted:
+            bound = self._bind(func, [data], None, None, None)
+            if len(bound.args) > 1:
+                raise BindingError(f"{bound.parted} is {data!r}, which is {len(bound.args)} objects: use map")
+        table = self._engine.start(f"A{self._engine.number()}", func, bound, options, follows=True)
         table.single = True
         return self._keep(table)[0][0]
 
@@ -159,8 +164,7 @@ class FunctionExecutor:
         invoked.
         """
         self._check_modules(include_modules, exclude_modules)
-        _check_chunks(chunk_size, chunk_n)
-        bound = binding.bind(map_function, map_iterdata, extra_params)
+        bound = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist, calls_per_activation)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options, follows=True)
         return list(self._keep(table)[0])
@@ -201,8 +205,9 @@ class FunctionExecutor:
         call that fails fails the reducer with the same exception.  `timeout` holds for the reducer, too.
         """
         self._check_modules(include_modules, exclude_modules)
-        _check_chunks(chunk_size, chunk_n, reducer_one_per_object)
-        bound = binding.bind(map_function, map_iterdata, extra_params)
+        if reducer_one_per_object:
+            raise Unsupported("a reducer for each object cannot be had yet: leave reducer_one_per_object out")
+        bound = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
         mapping, reducing = self._engine.map_reduce(
             map_function,
             bound,
@@ -282,6 +287,23 @@ class FunctionExecutor:
             self._engine.clean_remotely(wanted)
 
     # ---- what all calls share
+
+    def _bind(
+        self,
+        function: Callable[..., Any],
+        data: Iterable[Any],
+        extra: Extra,
+        chunk_size: int | None,
+        chunk_n: int | None,
+    ) -> binding.Bound:
+        """The arguments of each call, where the function wants them parts of objects."""
+        bound = binding.bind(function, data, extra)
+        _check_chunks(chunk_size, chunk_n, bound)
+        if bound.parted is None:
+            return bound
+        from wren.partition import expand
+
+        return expand(bound, self._engine.storage, chunk_size, chunk_n).bound
 
     def _jobs(self, fs: Futures) -> set[str]:
         """The jobs of some of this executor's futures: those of others have jobs of the same ids."""
@@ -366,8 +388,14 @@ def _given(memory: int | None) -> int | None:
     return None if memory is RUNTIME_MEMORY else memory
 
 
-def _check_chunks(size: int | None, number: int | None, one_per_object: bool = False) -> None:
+def _check_chunks(size: int | None, number: int | None, bound: binding.Bound) -> None:
+    if size is None and number is None:
+        return
+    if bound.parted is None:
+        raise BindingError(
+            "chunk_size and chunk_n divide objects: map a function with a parameter obj or url, or leave them out"
+        )
     if size is not None and size < MIB:
         raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
-    if size is not None or number is not None or one_per_object:
-        raise Unsupported("objects and URLs cannot be mapped over yet: leave chunk_size, chunk_n and such out")
+    if number is not None and number < 1:
+        raise BindingError(f"chunk_n is {number}: give how many parts, 1 or more")

@@ -140,6 +140,7 @@ class Work(NamedTuple):
     arguments: Arguments
     inject: tuple[str, ...]
     options: CallOptions
+    opens: bool = False  # calls open the storage for what they were given
 
 
 @dataclass(slots=True, eq=False)

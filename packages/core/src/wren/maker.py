@@ -46,7 +46,7 @@ class Maker:
     def work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
         """Everything pickled.  Raises SerializationError."""
         blob, code = pickle_blob(function, hashed=not self._queues)
-        return Work(blob, code, pickle_arguments(bound), bound.inject, options)
+        return Work(blob, code, pickle_arguments(bound), bound.inject, options, bound.parted is not None)
 
     def make(
         self,
@@ -62,7 +62,7 @@ class Maker:
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `outer`: a
         call of that job has returned futures of this one.
         """
-        blob, chunks, arguments, inject, options = work
+        blob, chunks, arguments, inject, options, opens = work
         keeps = self._options.persist if options.persist is None else options.persist
         persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
         in_storage = gathered or reads_storage or persist
@@ -72,6 +72,7 @@ class Maker:
             in_storage = in_storage or packed.in_storage
         reachable = (  # large results go there, and functions may ask for it
             in_storage
+            or opens
             or not STORAGES.isdisjoint(inject)
             or (not self._queues and Feature.WORKER in self._storage.features)
         )

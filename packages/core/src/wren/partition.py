@@ -3,17 +3,52 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from wren.binding import Bound
 from wren.errors import BindingError, NoSuchKey, Unsupported
-from wren.spi import ObjectInfo, Storage
+from wren.spi import Feature, Storage
 from wren.worker.partition import LocalFile, Partition, Source, StorageObject, file_etag
 
-__all__ = ["parts_of", "ranges"]
+__all__ = ["expand"]
 
 SCHEMES: Final = {"cos": "ibm_cos"}  # the storage that a scheme names
 _GLOB: Final = re.compile(r"[*?\[]")
+
+
+class Parts(NamedTuple):
+    """The arguments of calls that each get a part, and of each call the number of its object, from 0."""
+
+    bound: Bound
+    objects: list[int]
+
+
+def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n: int | None) -> Parts:
+    """A call for each part of what each element means, objects as they are listed, their parts ascending.
+
+    Raises BindingError for an element that means none, NoSuchKey and StorageError.
+    """
+    name = bound.parted
+    assert name is not None
+    args: list[tuple[Any, ...]] = []
+    kwargs: list[dict[str, Any]] = []
+    objects: list[int] = []
+    count = 0
+    for positional, named in zip(bound.args, bound.kwargs or [{}] * len(bound.args), strict=True):
+        if name not in named:  # its default will do
+            found: list[list[Partition] | None] = [None]
+        else:
+            find = _urls if name == "url" else partial(_sources, storage=storage)
+            found = [_parts_of(source, chunk_size, chunk_n) for source in find(named[name])]
+        for parts in found:
+            for part in parts or [None]:
+                args.append(positional)
+                kwargs.append({**named, name: part} if part is not None else named)
+                objects.append(count)
+            count += 1
+    return Parts(bound._replace(args=args, kwargs=kwargs), objects)
 
 
 def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple[int, int]]:
@@ -31,7 +66,7 @@ def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple
     return list(zip(bounds, bounds[1:], strict=False))
 
 
-def parts_of(source: Source, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
+def _parts_of(source: Source, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
     """The parts of one object, in order."""
     found = ranges(source.size, chunk_size, chunk_n)
     return [
@@ -39,7 +74,7 @@ def parts_of(source: Source, chunk_size: int | None, chunk_n: int | None) -> lis
     ]
 
 
-def sources(element: Any, storage: Storage[Any]) -> list[Source]:
+def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
     """The objects that an element for `obj` means, as they are listed.
 
     Raises BindingError for what is none, NoSuchKey where nothing is, StorageError where the storage cannot be asked.
@@ -60,10 +95,16 @@ def sources(element: Any, storage: Storage[Any]) -> list[Source]:
             )
     else:
         rest = element
+    if Feature.WORKER not in storage.features:
+        raise Unsupported(f"workers cannot open the {storage.name} storage, so {element!r} cannot be mapped over")
     bucket, slash, key = rest.partition("/")
     if not bucket or not (slash or separator):
         raise BindingError(f"obj is {element!r}, which has no bucket: give bucket/key, or bucket/ for all of a bucket")
     return list(_objects(element, bucket, key, storage))
+
+
+def _urls(element: Any) -> list[Source]:
+    raise Unsupported("URLs cannot be mapped over yet")
 
 
 def _objects(element: str, bucket: str, key: str, storage: Storage[Any]) -> Iterator[Source]:
@@ -119,6 +160,3 @@ def _pattern(glob: str) -> re.Pattern[str]:
         ),
         re.DOTALL,
     )
-
-
-_UNUSED: Final = (ObjectInfo, Unsupported)

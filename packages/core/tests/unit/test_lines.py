@@ -28,8 +28,7 @@ def parts(data: bytes, bounds: list[int], block: int) -> list[io.BufferedReader]
         return data[start:stop]
 
     return [
-        io.BufferedReader(Lines(read, len(data), start, stop, block), 16)
-        for start, stop in itertools.pairwise(bounds)
+        io.BufferedReader(Lines(read, len(data), start, stop, block), 16) for start, stop in itertools.pairwise(bounds)
     ]
 
 
@@ -71,9 +70,7 @@ def test_a_line_belongs_to_the_part_that_its_first_byte_is_in(case: tuple[bytes,
     at = 0
     expected = [b""] * (len(bounds) - 1)
     for line in filter(None, lines):
-        (place,) = (
-            place for place, (start, stop) in enumerate(itertools.pairwise(bounds)) if start <= at < stop
-        )
+        (place,) = (place for place, (start, stop) in enumerate(itertools.pairwise(bounds)) if start <= at < stop)
         expected[place] += line
         at += len(line)
     assert [part.read() for part in parts(data, bounds, block)] == expected

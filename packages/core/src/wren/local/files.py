@@ -19,10 +19,6 @@ _SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file 
 ROUNDS: Final = 100  # how often directories are made before they count as impossible to make
 
 
-class Changed(Exception):
-    """An object is not the one that was asked for."""
-
-
 class Files:
     """Buckets and keys below a directory.  A missing object is FileNotFoundError."""
 
@@ -52,10 +48,12 @@ class Files:
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
-        """Bytes `start` to `stop` of an object; Changed when `if_match` is not its etag."""
+        """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
         with self.path(bucket, key).open("rb") as file:
             if if_match is not None and etag(os.fstat(file.fileno())) != if_match:
-                raise Changed(f"the object {bucket}/{key} has changed meanwhile")
+                from wren.errors import PreconditionFailed
+
+                raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
             file.seek(start)
             return file.read(-1 if stop is None else max(0, stop - start))
 

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import pluggy
 
-from wren.errors import PreconditionFailed, StorageError, storage_errors
+from wren.errors import StorageError, storage_errors
 from wren.local.options import LocalhostOptions
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
@@ -55,7 +54,7 @@ class LocalStorage(Storage[LocalhostOptions]):
                 raise
 
         try:
-            with _translated(bucket, key):
+            with storage_errors("localhost", bucket, key):
                 self._files.put(bucket, key, source(), if_absent=if_absent)
         except StorageError:
             if failed:
@@ -65,20 +64,20 @@ class LocalStorage(Storage[LocalhostOptions]):
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
-        with _translated(bucket, key):
+        with storage_errors("localhost", bucket, key):
             return self._files.get(bucket, key, start, stop, if_match=if_match)
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        with _translated(bucket, prefix):
+        with storage_errors("localhost", bucket, prefix):
             for key, stat in self._files.list(bucket, prefix, after):
                 yield _info(key, stat)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        with _translated(bucket, key):
+        with storage_errors("localhost", bucket, key):
             return _info(key, self._files.stat(bucket, key))
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
-        with _translated(bucket, "several keys"):
+        with storage_errors("localhost", bucket, "several keys"):
             self._files.delete(bucket, keys)
 
     def worker(self) -> Handle:
@@ -105,17 +104,6 @@ def _private_directory() -> str:
                 f"{path} is not a private directory of yours: remove it, or set path in section [localhost]"
             ) from None
     return path
-
-
-@contextmanager
-def _translated(bucket: str, key: str) -> Iterator[None]:
-    from wren.local.files import Changed
-
-    with storage_errors("localhost", bucket, key):
-        try:
-            yield
-        except Changed as error:
-            raise PreconditionFailed(str(error)) from error
 
 
 @hookimpl

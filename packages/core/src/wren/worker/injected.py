@@ -14,7 +14,9 @@ class _Worker(Protocol):
 
     def put(self, bucket: str, key: str, chunks: Sequence[Buffer]) -> None: ...
 
-    def get(self, bucket: str, key: str) -> bytes: ...
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes: ...
 
 
 class Storage:
@@ -33,8 +35,12 @@ class Storage:
 
     def get_object(self, bucket: str, key: str) -> bytes:
         """The content of an object; `wren.errors.NoSuchKey` if there is none."""
+        return self.get_range(bucket, key, 0, None)
+
+    def get_range(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None = None) -> bytes:
+        """Bytes `start` to `stop` of an object; `wren.errors.PreconditionFailed` if it has another etag."""
         try:
-            return self._worker.get(bucket, key)
+            return self._worker.get(bucket, key, start, stop, if_match=etag)
         except FileNotFoundError as error:
             from wren.errors import NoSuchKey
 

@@ -34,7 +34,9 @@ class StorageObject(NamedTuple):
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """As `Source`."""
         if process.storage is None:
-            raise ValueError(f"the object {self.bucket}/{self.key} can only be read where its storage is open: in a call")
+            raise ValueError(
+                f"the object {self.bucket}/{self.key} can only be read where its storage is open: in a call"
+            )
         get = process.storage().get_range
 
         def read(start: int, stop: int) -> bytes:

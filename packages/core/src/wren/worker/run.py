@@ -34,8 +34,13 @@ class Writer(Protocol):
 class WorkerStorage(Writer, Protocol):
     """The worker's half of a storage: what `wren.wire.Handle.target` gives when called with the handle's options."""
 
-    def get(self, bucket: str, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again."""
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again.
+
+        `wren.errors.PreconditionFailed` when `if_match` is given and is not the object's etag.
+        """
 
     def list(self, bucket: str, prefix: str) -> Iterable[tuple[Any, ...]]:
         """The objects whose keys begin so: the key, and what else is known of each."""
