@@ -12,10 +12,10 @@ import itertools
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wren.binding import Bound, reducer_parameter
-from wren.errors import CallError
+from wren.errors import CallError, Unsupported
 from wren.futures import Future
 from wren.inline import DeferredFuture, DeferredTable, lock
 from wren.job import CallOptions
@@ -24,6 +24,9 @@ from wren.returned import Recorder
 from wren.spi import Limits
 from wren.table import CANCELLED, FAILED, PENDING, CallTable
 from wren.worker.nested import process
+
+if TYPE_CHECKING:
+    from wren.partition import Parts
 
 __all__ = ["DeferredEngine", "InlineResults"]
 
@@ -48,6 +51,9 @@ class DeferredEngine:
     def number(self) -> str:
         return f"{next(self._numbers):03d}"
 
+    def expand(self, bound: Bound, chunk_size: int | None, chunk_n: int | None) -> "Parts":
+        raise Unsupported(f"a function cannot map over objects or URLs itself: give it {bound.parted} as a parameter")
+
     def start(
         self, job_id: str, function: Callable[..., Any], bound: Bound, options: CallOptions, *, follows: bool = True
     ) -> CallTable:
@@ -63,8 +69,9 @@ class DeferredEngine:
         reduce_options: CallOptions,
         *,
         through_client: bool,
+        spans: Sequence[range] | None = None,
     ) -> tuple[CallTable, CallTable]:
-        """The same for a map and its reducer."""
+        """The same for a map and its reducer; there are no `spans`, as there are no parts of objects."""
         parameter, inject = reducer_parameter(reduce_function)
         number, reduce_options = self.number(), self._with_memory(reduce_options)
         mapping = DeferredTable(self, self.id, f"M{number}", map_function, bound, self._with_memory(options))

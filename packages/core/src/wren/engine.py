@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wren import callbacks, plugins
 from wren.binding import Bound, reducer_parameter
@@ -43,6 +43,9 @@ from wren.verdicts import complete
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
 from wren.worker.run import remove
+
+if TYPE_CHECKING:
+    from wren.partition import Parts
 
 __all__ = ["Engine"]
 
@@ -180,6 +183,12 @@ class Engine:
 
     # ---- jobs
 
+    def expand(self, bound: Bound, chunk_size: int | None, chunk_n: int | None) -> "Parts":
+        """A call for each part of the objects, or URLs, that each call was bound to.  StorageError."""
+        from wren.partition import expand
+
+        return expand(bound, self.storage, chunk_size, chunk_n)
+
     def number(self) -> str:
         """The number of a new job."""
         return f"{next(self._numbers):03d}"
@@ -211,8 +220,12 @@ class Engine:
         reduce_options: CallOptions,
         *,
         through_client: bool,
+        spans: Sequence[range] | None = None,
     ) -> tuple[CallTable, CallTable]:
-        """Have a map job run, and its reducer when that is done: the tables of both.  Both follow futures."""
+        """Have a map job run, and its reducer when that is done: the tables of both.  Both follow futures.
+
+        `spans`: calls of the map that have a reducer of their own, which starts when they are done.
+        """
         parameter, inject = reducer_parameter(reduce_function)
         mapping, reducing = prepare_reduction(
             self,
@@ -221,6 +234,7 @@ class Engine:
             self.maker.work(reduce_function, Bound([], None, inject), reduce_options),
             parameter,
             through_client=through_client,
+            spans=spans,
         )
         mapping.follows = reducing.follows = True
         self.launch(mapping, reducing)
@@ -230,8 +244,11 @@ class Engine:
         """The future of each call, to be asked for once."""
         return futures_of(table)
 
-    def launch(self, job: Job, *expected: Job) -> None:
-        """Have all calls of a job run.  `expected` are jobs that are launched when it is over, so not over before."""
+    def launch(self, job: Job, *expected: Job, calls: Sequence[int] | None = None) -> None:
+        """Have all calls of a job run, or those that were held until now.
+
+        `expected` are jobs that are launched when it is over, so not over before.
+        """
         jobs = (job, *expected)
         try:
             with self._opening:
@@ -242,16 +259,16 @@ class Engine:
                     self._closing = False
                 for each in jobs:
                     self._tracker.add(each)
-            job.launched = True
+            again, job.launched = job.launched, True
             if not job.table.unfinished:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
                 return
             self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
-            if self._watchers:
+            if self._watchers and not again:
                 reporters = [watcher.open(job) for watcher in self._watchers]
                 if any(reporters):
                     job.header = job.header._replace(reporter=reporters[0])
-            self._invoker.invoke(job, range(len(job.table)), 0)
+            self._invoker.invoke(job, range(len(job.table)) if calls is None else calls, 0)
             for each in jobs:  # while they run
                 each.table.argument_sizes = argument_sizes(each.arguments)
         except BaseException as error:
@@ -275,7 +292,8 @@ class Engine:
         """The same, in a thread of wren's own."""
         job = self._tracker.find(table.job_id)
         if job is not None:
-            self._tracker.withdrawn(job, self._invoker.withdraw(job, calls) if job.launched else calls)
+            held = [call for call in calls if job.release(call)] if job.held else []
+            self._tracker.withdrawn(job, [*held, *self._invoker.withdraw(job, calls)] if job.launched else calls)
             self._follower.cancel(job, calls)
 
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:

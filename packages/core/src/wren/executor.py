@@ -127,7 +127,7 @@ class FunctionExecutor:
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist)
         bound = binding.bind(func, [data])
         if bound.parted:
-            bound = self._bind(func, [data], None, None, None)
+            bound, _ = self._bind(func, [data], None, None, None)
             if len(bound.args) > 1:
                 raise BindingError(f"{bound.parted} is {data!r}, which is {len(bound.args)} objects: use map")
         table = self._engine.start(f"A{self._engine.number()}", func, bound, options, follows=True)
@@ -164,7 +164,7 @@ class FunctionExecutor:
         invoked.
         """
         self._check_modules(include_modules, exclude_modules)
-        bound = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
+        bound, _ = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
         options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist, calls_per_activation)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options, follows=True)
         return list(self._keep(table)[0])
@@ -205,9 +205,9 @@ class FunctionExecutor:
         call that fails fails the reducer with the same exception.  `timeout` holds for the reducer, too.
         """
         self._check_modules(include_modules, exclude_modules)
-        if reducer_one_per_object:
-            raise Unsupported("a reducer for each object cannot be had yet: leave reducer_one_per_object out")
-        bound = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
+        bound, objects = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
+        if reducer_one_per_object and bound.parted is None:
+            raise BindingError("reducer_one_per_object needs a map function with a parameter obj or url: leave it out")
         mapping, reducing = self._engine.map_reduce(
             map_function,
             bound,
@@ -215,6 +215,7 @@ class FunctionExecutor:
             self._options(extra_env, timeout, map_runtime_memory, retries, retry_on, persist, calls_per_activation),
             self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on, persist),
             through_client=reducer_wait_local,
+            spans=_spans(objects) if reducer_one_per_object else None,
         )
         inputs, reduced = self._keep(mapping, reducing)
         return [*inputs, *reduced]
@@ -295,15 +296,11 @@ class FunctionExecutor:
         extra: Extra,
         chunk_size: int | None,
         chunk_n: int | None,
-    ) -> binding.Bound:
-        """The arguments of each call, where the function wants them parts of objects."""
+    ) -> tuple[binding.Bound, Sequence[int]]:
+        """The arguments of each call; where the function wants parts of objects, of which object each has one."""
         bound = binding.bind(function, data, extra)
         _check_chunks(chunk_size, chunk_n, bound)
-        if bound.parted is None:
-            return bound
-        from wren.partition import expand
-
-        return expand(bound, self._engine.storage, chunk_size, chunk_n).bound
+        return (bound, ()) if bound.parted is None else self._engine.expand(bound, chunk_size, chunk_n)
 
     def _jobs(self, fs: Futures) -> set[str]:
         """The jobs of some of this executor's futures: those of others have jobs of the same ids."""
@@ -386,6 +383,12 @@ class FunctionExecutor:
 def _given(memory: int | None) -> int | None:
     """MiB that the caller has asked for, None if that was left open."""
     return None if memory is RUNTIME_MEMORY else memory
+
+
+def _spans(objects: Sequence[int]) -> list[range]:
+    """The calls of each object."""
+    starts = [at for at, number in enumerate(objects) if not at or objects[at - 1] != number]
+    return [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(objects)], strict=True)]
 
 
 def _check_chunks(size: int | None, number: int | None, bound: binding.Bound) -> None:

@@ -156,6 +156,7 @@ class Job:
     attempts: dict[int, int] = field(default_factory=dict)  # which one succeeded, by call, where it is not the first
     inputs: "Job | None" = None  # of a reducer: its map, whose stored results must stay until it has settled
     launched: bool = False
+    held: set[int] | None = None  # calls that are not launched with the others, but when their time has come
     stores: bool = False  # something of it is in the storage
     keeps: bool = False  # and stays there: the caller wants it to persist
     then: Callable[[], None] | None = None  # done once, in the engine's thread, when every call has settled
@@ -165,6 +166,14 @@ class Job:
     wanted: bool = True  # False: its owner has ended it
     nested: "dict[int, Followed]" = field(default_factory=dict)  # by call, what waits for the calls that it returned
     depth: int = 0  # of a nested one: how many calls deep
+
+    def release(self, call: int) -> bool:
+        """A call is held no longer; False if it was not, so that of two that ask one is told so."""
+        try:
+            (self.held or set()).remove(call)
+        except KeyError:
+            return False
+        return True
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""

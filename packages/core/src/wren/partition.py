@@ -1,7 +1,9 @@
 """Objects and URLs to parts: what `map` makes of elements for a parameter `obj` or `url`."""
 
-import os
+import itertools
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from wren.binding import Bound
 from wren.errors import BindingError, NoSuchKey, Unsupported
 from wren.spi import Feature, Storage
-from wren.worker.partition import LocalFile, Partition, Source, StorageObject, file_etag
+from wren.worker.partition import LocalFile, Partition, Source, StorageObject, Whole, file_etag
 
 __all__ = ["expand"]
 
@@ -37,16 +39,16 @@ def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n:
     objects: list[int] = []
     count = 0
     for positional, named in zip(bound.args, bound.kwargs or [{}] * len(bound.args), strict=True):
-        if name not in named:  # its default will do
-            found: list[list[Partition] | None] = [None]
-        else:
+        if name in named:
             find = _urls if name == "url" else partial(_sources, storage=storage)
             found = [_parts_of(source, chunk_size, chunk_n) for source in find(named[name])]
-        for parts in found:
-            for part in parts or [None]:
-                args.append(positional)
-                kwargs.append({**named, name: part} if part is not None else named)
-                objects.append(count)
+            calls = [[{**named, name: part} for part in parts] for parts in found]
+        else:  # its default will do
+            calls = [[named]]
+        for parts in calls:
+            args += [positional] * len(parts)
+            kwargs += parts
+            objects += [count] * len(parts)
             count += 1
     return Parts(bound._replace(args=args, kwargs=kwargs), objects)
 
@@ -63,10 +65,10 @@ def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple
         bounds = [*range(0, size, chunk_size), size]
     else:
         bounds = [0, size]
-    return list(zip(bounds, bounds[1:], strict=False))
+    return list(itertools.pairwise(bounds))
 
 
-def _parts_of(source: Source, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
+def _parts_of(source: Source | Whole, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
     """The parts of one object, in order."""
     found = ranges(source.size, chunk_size, chunk_n)
     return [
@@ -80,7 +82,7 @@ def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
     Raises BindingError for what is none, NoSuchKey where nothing is, StorageError where the storage cannot be asked.
     """
     if isinstance(element, Path) or (isinstance(element, str) and element.startswith(("/", "./", "../", "~/"))):
-        return _files(os.path.expanduser(element), storage)
+        return _files(Path(element).expanduser(), storage)
     if not isinstance(element, str):
         raise BindingError(f"obj is {element!r}: give a name such as bucket/key, cos://bucket/prefix/ or a local path")
     scheme, separator, rest = element.partition("://")
@@ -103,8 +105,15 @@ def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
     return list(_objects(element, bucket, key, storage))
 
 
-def _urls(element: Any) -> list[Source]:
-    raise Unsupported("URLs cannot be mapped over yet")
+def _urls(element: Any) -> list[Source | Whole]:
+    if not isinstance(element, str) or not element.lower().startswith(("http://", "https://")):
+        raise BindingError(f"url is {element!r}: give one that begins with http:// or https://")
+    from wren.worker.urls import probe, shown
+
+    source = probe(element)
+    if not isinstance(source, Source):
+        warnings.warn(f"{shown(element)} cannot be read in ranges, and is one part", stacklevel=_users_frame())
+    return [source]
 
 
 def _objects(element: str, bucket: str, key: str, storage: Storage[Any]) -> Iterator[Source]:
@@ -125,25 +134,30 @@ def _objects(element: str, bucket: str, key: str, storage: Storage[Any]) -> Iter
         raise NoSuchKey(f"there is no object for {element!r} in the storage {storage.name}")
 
 
-def _files(path: str, storage: Storage[Any]) -> list[Source]:
+def _files(whole: Path, storage: Storage[Any]) -> list[Source]:
     if storage.name != "localhost":
         raise BindingError(
-            f"obj is the local path {path!r}, which workers of the storage {storage.name} may not have: "
+            f"obj is the local path {str(whole)!r}, which workers of the storage {storage.name} may not have: "
             "put the file into the storage, or use the localhost storage"
         )
-    from glob import glob
-
-    paths = [path] if os.path.exists(path) else sorted(glob(path, recursive=True))
-    if os.path.isdir(path):
-        paths = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    files: list[Source] = []
-    for each in paths:
-        if os.path.isfile(each):
-            stat = os.stat(each)
-            files.append(LocalFile(os.path.abspath(each), stat.st_size, file_etag(stat)))
+    if whole.is_dir():
+        paths = sorted(whole.rglob("*"))
+    else:
+        top = Path(whole.anchor)
+        paths = [whole] if whole.exists() else sorted(top.glob(str(whole.relative_to(top))))
+    stats = [(each.absolute(), each.stat()) for each in paths if each.is_file()]
+    files: list[Source] = [LocalFile(str(each), stat.st_size, file_etag(stat)) for each, stat in stats]
     if not files:
-        raise NoSuchKey(f"there is no file {path!r} on this machine")
+        raise NoSuchKey(f"there is no file {str(whole)!r} on this machine")
     return files
+
+
+def _users_frame() -> int:
+    """How many frames above the caller's the first one is that is not wren's own."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "wren":
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

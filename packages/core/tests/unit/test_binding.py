@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from wren.binding import bind, describe_function, reducer_parameter
+from wren.binding import Bound, bind, describe_function, reducer_parameter
 from wren.errors import BindingError, Unsupported
 
 Extra = Sequence[Any] | Mapping[str, Any] | None
@@ -588,11 +588,18 @@ def test_what_cannot_be_injected_yet_is_an_error_with_its_name(name: str, signat
 
 
 @pytest.mark.parametrize("name", ["obj", "url"])
-@pytest.mark.parametrize("signature", ["{}", "x, {}", "{}, id"])
-def test_objects_and_urls_are_an_error_for_now(name: str, signature: str) -> None:
-    function = eval(f"lambda {signature.format(name)}: None")
-    with pytest.raises(Unsupported, match=rf"has a parameter '{name}': objects and URLs cannot be mapped over yet$"):
-        bind(function, [1])
+@pytest.mark.parametrize("element", ["a/b", ("a/b",), ("a/b", 7), {"obj": "a/b", "url": "a/b", "x": 7}])
+def test_objects_and_urls_are_given_by_name_and_said_to_become_parts(name: str, element: Any) -> None:
+    function = eval(f"lambda {name}, id, x=7: None")
+    if isinstance(element, dict):
+        element = {key: value for key, value in element.items() if key in (name, "x")}
+    bound = bind(function, [element])
+    assert (bound.args, bound.inject, bound.parted) == ([()], ("id",), name)
+    assert bound.kwargs in ([{name: "a/b"}], [{name: "a/b", "x": 7}])
+
+
+def test_a_parameter_of_that_name_that_is_given_by_partial_is_the_users_own() -> None:
+    assert bind(functools.partial(lambda x, obj: None, obj=1), [2]) == Bound([(2,)], None)
 
 
 def test_names_of_variadic_parameters_are_not_injected() -> None:

@@ -29,7 +29,7 @@ class Lines(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._checkClosed()  # type: ignore[attr-defined]
+        self._checkClosed()
         target = memoryview(buffer).cast("B")
         if not self._begun:
             self._begun = True

@@ -6,18 +6,34 @@ It is a description that travels with the arguments; the data is read where the 
 import io
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from wren.worker.lines import Lines, Read
 from wren.worker.nested import process
 
-__all__ = ["LocalFile", "Partition", "Source", "StorageObject", "file_etag"]
+_BUFFER: Final = 1 << 16
+
+__all__ = ["LocalFile", "Partition", "Source", "StorageObject", "Whole", "file_etag"]
 
 
+class Whole(Protocol):
+    """Data that can only be read from its beginning to its end."""
+
+    @property
+    def size(self) -> int:
+        """0: it is not known."""
+
+    def stream(self) -> io.RawIOBase:
+        """All of it."""
+
+
+@runtime_checkable
 class Source(Protocol):
-    """Where the data is.  `size` in bytes."""
+    """Where data is that can be read in ranges."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Bytes."""
 
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """What reads a range of it, and what closes that.  What it raises says that the data has changed."""
@@ -37,7 +53,7 @@ class StorageObject(NamedTuple):
             raise ValueError(
                 f"the object {self.bucket}/{self.key} can only be read where its storage is open: in a call"
             )
-        get = process.storage().get_range
+        get: Callable[..., bytes] = process.storage().get_range
 
         def read(start: int, stop: int) -> bytes:
             return get(self.bucket, self.key, start, stop, self.etag)
@@ -74,7 +90,9 @@ class Partition:
     parts together are the object.  The attributes of an object are `bucket` and `key`, of a file and a URL `path`.
     """
 
-    def __init__(self, source: Source, part: int, total_parts: int, start: int, stop: int, chunk_size: int) -> None:
+    def __init__(
+        self, source: Source | Whole, part: int, total_parts: int, start: int, stop: int, chunk_size: int
+    ) -> None:
         self._source = source
         self.part, self.total_parts = part, total_parts
         self.data_byte_range, self.chunk_size = (start, stop), chunk_size
@@ -102,8 +120,12 @@ class Partition:
     def data_stream(self) -> io.BufferedReader:
         """The part as a stream, opened when it is first asked for, and closed with it."""
         if self._stream is None:
-            read, close = self._source.opened()
-            self._stream = io.BufferedReader(_Part(read, close, self._source.size, *self.data_byte_range), 1 << 16)
+            if isinstance(self._source, Source):
+                read, close = self._source.opened()
+                raw: io.RawIOBase = _Part(read, close, self._source.size, *self.data_byte_range)
+            else:
+                raw = self._source.stream()
+            self._stream = io.BufferedReader(raw, _BUFFER)
         return self._stream
 
     def _of(self, name: str) -> Any:
