@@ -141,6 +141,8 @@ class Engine:
         if Feature.QUEUE not in self.compute.features:
             callbacks.start_clock()
         _engines.add(self)
+        if self._records:
+            recorder.follow(self)
 
     def _connect(self) -> None:
         """Make the parts that jobs go through: at first, and again in a forked child."""
@@ -264,8 +266,8 @@ class Engine:
             self._invoker.invoke(job, range(len(job.table)), 0)
             for each in jobs:  # while they run
                 each.table.argument_sizes = argument_sizes(each.arguments)
-                if self._records:
-                    recorder.begun(each, self._place)
+            if self._records and not recorder.stirred:
+                recorder.stir()
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise
@@ -276,6 +278,10 @@ class Engine:
             self.take_back(job.table, range(len(job.table)))
             for call in range(len(job.table)):
                 job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
+
+    def running(self) -> Iterator[tuple[Job, tuple[str, str]]]:
+        """The jobs that are not over, for their records."""
+        return ((job, self._place) for job in self._tracker.unfinished())
 
     # ---- wren.futures.Owner
 
@@ -320,8 +326,8 @@ class Engine:
             self._ending.discard(job_id)
 
     def _end_of(self, job: Job) -> None:
-        if job.entry is not None:
-            recorder.ended(job.entry, job.table)
+        if self._records:
+            recorder.ended(job, self._place)
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.keeps:

@@ -14,8 +14,8 @@ from wren.table import CallTable
 from wren.wire import NOTHING, Blob, Buffer, Handle, Header, without
 
 if TYPE_CHECKING:
+    from wren.entries import Entry
     from wren.nested import Followed
-    from wren.recorder import Entry
 
 __all__ = ["CallOptions", "Job", "Work", "make_header"]
 

@@ -1,6 +1,7 @@
 """What the recorder writes of a job, the history reads: whatever its calls are called, print and raise."""
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren import history, recorder, state
+from wren import entries, history, recorder, state
 from wren.binding import Bound
 from wren.errors import NoSuchJob, WorkerLost
 from wren.history import Failed, JobRecord
@@ -40,9 +41,22 @@ def made(name: str, calls: int, *, function: str = "f") -> Job:
     return job
 
 
-def end(records: Recorder, job: Job) -> None:
-    assert job.entry is not None
-    records.ended(job.entry, job.table)
+class Jobs:
+    """An engine, as far as the recorder asks one."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.jobs = jobs
+
+    def running(self) -> Iterator[tuple[Job, tuple[str, str]]]:
+        return ((job, PLACE) for job in self.jobs if job.table.unfinished)
+
+
+def look(records: Recorder, engine: Jobs) -> None:
+    """As when the time has come to look at what runs."""
+    records.follow(engine)
+    for entry in records._running:
+        entry.next = 0.0
+    records.flush()
 
 
 def succeed(job: Job, call: int, *, logs: str = "", started: float = 0.0, stopped: float = 0.0) -> None:
@@ -90,19 +104,15 @@ def test_what_is_written_is_read(function: str, ends: list[tuple[str, str]], loo
     # Given
     records = Recorder()
     job = made("abcdef-0/M000", len(ends), function=function)
-    records.begun(job, PLACE)
+    engine = Jobs(job)
     # When calls settle, and the queue is looked at any time
     for call, (how, text) in enumerate(ends):
         settle(job, call, how, text)
         if call in looks:
-            for entry in records._running:
-                entry.next = 0.0
-            records.flush()
+            look(records, engine)
     if not job.table.unfinished:
-        end(records, job)
-    for entry in records._running:
-        entry.next = 0.0
-    records.flush()
+        records.ended(job, PLACE)
+    look(records, engine)
     # Then
     record = next(each for each in history.jobs() if each.submitted == job.table.submitted)
     ways = [how for how, _ in ends]
@@ -124,42 +134,41 @@ def test_what_is_written_is_read(function: str, ends: list[tuple[str, str]], loo
 def test_a_job_that_is_over_at_once_is_one_line(place: Path) -> None:
     records = Recorder()
     job = made("abcdef-0/M000", 3)
-    records.begun(job, PLACE)
     for call in range(3):
         succeed(job, call)
-    end(records, job)
+    records.ended(job, PLACE)
     records.flush()
     assert lines(place) == 1
     assert (only().state, only().done) == ("done", 3)
 
 
-def test_a_job_that_was_quicker_than_its_client_is_over(place: Path) -> None:
+def test_a_job_that_ends_while_it_is_looked_at_is_over(place: Path) -> None:
+    # Given an engine that still names a job whose last call has settled, as its end comes only now
     records, job = Recorder(), made("abcdef-0/A000", 1)
-    succeed(job, 0)
-    records.begun(job, PLACE)
-    records.flush()
-    assert only().state == "done"
 
+    class Late(Jobs):
+        def running(self) -> Iterator[tuple[Job, tuple[str, str]]]:
+            return ((job, PLACE) for job in self.jobs)
 
-def test_an_end_that_comes_twice_is_written_once(place: Path) -> None:
-    records, job = Recorder(), made("abcdef-0/A000", 1)
-    records.begun(job, PLACE)
+    engine = Late(job)
     succeed(job, 0)
-    for _ in range(2):
-        end(records, job)
-        records.flush()
-    assert lines(place) == 1
+    look(records, engine)
+    assert records._running == []
+    # When
+    records.ended(job, PLACE)
+    look(records, engine)
+    # Then
+    assert (lines(place), only().state) == (1, "done")
 
 
 def test_a_job_that_runs_is_told_again_only_where_something_has_changed(place: Path) -> None:
     # Given
     records, job = Recorder(), made("abcdef-0/M000", 2)
-    records.begun(job, PLACE)
-    records.flush()
+    engine = Jobs(job)
+    look(records, engine)
     assert (only().state, only().settled) == ("running", 0)
     # When nothing happens
-    records._running[0].next = 0.0
-    records.flush()
+    look(records, engine)
     # Then
     assert lines(place) == 1
     # When something does, but it is too early
@@ -167,8 +176,7 @@ def test_a_job_that_runs_is_told_again_only_where_something_has_changed(place: P
     records.flush()
     assert lines(place) == 1
     # And later
-    records._running[0].next = 0.0
-    records.flush()
+    look(records, engine)
     assert (lines(place), only().done, only().logs) == (2, 1, {0: "printed"})
 
 
@@ -177,9 +185,8 @@ def test_a_loop_of_single_calls_is_one_line_and_each_is_found(place: Path) -> No
     records = Recorder()
     for number in range(998, 1_500):
         job = made(f"abcdef-0/A{number:03d}", 1)
-        records.begun(job, PLACE)
         succeed(job, 0, started=job.table.submitted + 1, stopped=job.table.submitted + 3)
-        end(records, job)
+        records.ended(job, PLACE)
     # When
     records.flush()
     # Then
@@ -198,9 +205,8 @@ def test_what_a_loop_has_to_tell_is_told_by_itself_and_listed_together(place: Pa
     jobs = [made(f"abcdef-0/A{number:03d}", 1, function="g" if number == 8 else "f") for number in range(9)]
     jobs.append(made("abcdef-1/A009", 1, function="g"))
     for number, job in enumerate(jobs):
-        records.begun(job, PLACE)
         settle(job, 0, "err" if number == 3 else "ok", "some" if number == 5 else "")
-        end(records, job)
+        records.ended(job, PLACE)
     # When
     records.flush()
     # Then
@@ -223,25 +229,23 @@ def test_what_a_loop_has_to_tell_is_told_by_itself_and_listed_together(place: Pa
 
 def test_of_many_failures_some_are_told_and_all_are_counted() -> None:
     records, job = Recorder(), made("abcdef-0/M000", 1_000)
-    records.begun(job, PLACE)
     for call in range(1_000):
         settle(job, call, "err" if call % 2 else "ok", "x" * 10_000 if call < 10 else "")
-    end(records, job)
+    records.ended(job, PLACE)
     records.flush()
-    assert (only().failed, len(only().failures)) == (500, recorder.FAILURES)
+    assert (only().failed, len(only().failures)) == (500, entries.FAILURES)
     assert [each.call for each in only().failures] == list(range(1, 200, 2))
-    assert len(only().failures[0].message) == recorder.MESSAGE + 1
-    assert len(only().failures[0].traceback) == recorder.PRINTED + 1
+    assert len(only().failures[0].message) == entries.MESSAGE + 1
+    assert len(only().failures[0].traceback) == entries.PRINTED + 1
 
 
 def test_of_what_was_printed_the_ends_are_told_of_the_failed_calls_first() -> None:
     records, job = Recorder(), made("abcdef-0/M000", 200)
-    records.begun(job, PLACE)
     for call in range(200):
         settle(job, call, "err" if call == 150 else "ok", f"{'x' * 10_000}{call}")
-    end(records, job)
+    records.ended(job, PLACE)
     records.flush()
-    assert sum(map(len, only().logs.values())) <= recorder.LOGS + recorder.PRINTED + 1
+    assert sum(map(len, only().logs.values())) <= entries.LOGS + entries.PRINTED + 1
     assert only().unlogged == 200 - len(only().logs) > 100
     assert {0, 150} <= only().logs.keys()
     assert only().logs[150].endswith("x150")
@@ -253,14 +257,12 @@ def test_times_of_each_call_are_kept_where_they_cost_little() -> None:
     slow, quick = made("abcdef-0/M000", 10), made("abcdef-0/M001", 10_000)
     slow.table.submitted -= 10
     for job in (slow, quick):
-        records.begun(job, PLACE)
         for call in range(len(job.table)):
             submitted = job.table.submitted
             succeed(job, call, started=submitted + 0.5 if call else 0.0, stopped=submitted + 2.0)
-        end(records, job)
-        assert job.entry is not None
-    assert quick.entry is not None
-    quick.entry.ended = quick.table.submitted + 0.03
+    quick.table.submitted = time.time() - 0.5
+    for job in (slow, quick):
+        records.ended(job, PLACE)
     # When
     records.flush()
     # Then
@@ -277,12 +279,13 @@ def test_no_result_is_kept_alive_once_a_job_is_over() -> None:
         pass
 
     records, job = Recorder(), made("abcdef-0/A000", 1)
+    engine = Jobs(job)
     value: Any = Result()
-    records.begun(job, PLACE)
+    look(records, engine)
     count = sys.getrefcount(value)
     job.table.settle_one(0, value, Details())
-    end(records, job)
-    del job
+    records.ended(job, PLACE)
+    del job, engine
     assert sys.getrefcount(value) == count
 
 
@@ -296,9 +299,7 @@ def test_a_directory_that_cannot_be_written_is_one_warning(
     # When
     for number in range(3):
         job = made(f"abcdef-0/M{number:03d}", 1)
-        records.begun(job, PLACE)
-        records.flush()
-        end(records, job)
+        records.ended(job, PLACE)
         records.flush()
     # Then
     [warning] = [each for each in caplog.records if each.name == "wren.state"]
@@ -309,7 +310,7 @@ def test_a_directory_that_cannot_be_written_is_one_warning(
 def test_lines_and_files_that_are_none_are_left_out(place: Path) -> None:
     # Given
     records, job = Recorder(), made("abcdef-0/M000", 1)
-    records.begun(job, PLACE)
+    records.ended(job, PLACE)
     records.flush()
     (place / "1-a-000000.jsonl").write_bytes(b"")
     (place / "2-b-000000.jsonl").write_bytes(b"no json\n{}\n")
@@ -327,7 +328,7 @@ def test_a_job_is_found_by_its_beginning_and_errors_name_what_is_near() -> None:
     # Given
     records = Recorder()
     for name in ("abcdef-0/M000", "abcdef-0/M001", "123456-0/M000"):
-        records.begun(made(name, 1), PLACE)
+        records.ended(made(name, 1), PLACE)
     records.flush()
     # Then
     assert history.find("1").job == "123456-0/M000"
@@ -345,7 +346,7 @@ def test_of_two_jobs_of_one_name_the_newer_is_found() -> None:
     jobs = [made("abcdef-0/M000", 1) for _ in range(2)]
     for job in jobs:
         records = Recorder()  # of a process each
-        records.begun(job, PLACE)
+        records.ended(job, PLACE)
         records.flush()
     assert len(history.jobs()) == 2
     assert history.find("abcdef-0/M000").submitted == jobs[-1].table.submitted
