@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from wren.job import Job
 from wren.references import Role
 from wren.spi import Stored
 from wren.table import CANCELLED, FAILED, OK, CallTable
 from wren.wire import Failure
 from wren.worker.run import str_of
 
-__all__ = ["Entry", "Place", "Single", "loop"]
+__all__ = ["Columns", "Entry", "Place", "Single", "loop"]
 
 Place: TypeAlias = tuple[str, str]  # the names of a backend and a storage
 
@@ -25,20 +26,28 @@ MESSAGE: Final = 2_000  # characters of an exception's message, its first ones
 TIMED, WORTH = 10_000, 1e-4
 
 
-class Single(NamedTuple):
-    """A single call that had a result, and of which there is nothing else to tell."""
+class Columns(NamedTuple):
+    """What is known of a job, and none of its results."""
 
     executor_id: str
     job_id: str
-    name: str
-    place: Place
     submitted: float
-    started: float
-    stopped: float
-    ended: float
+    name: str  # of its function
+    place: Place
+    states: bytearray
+    started: Sequence[float]
+    stopped: Sequence[float]
+    logs: dict[int, str]
 
-    def follows(self, before: "Single") -> bool:
-        """Whether it is the next one of a loop."""
+    @classmethod
+    def of(cls, job: Job, place: Place) -> "Columns":
+        """Those of a job; they are filled in as it goes on."""
+        table = job.table
+        times = table.started, table.stopped
+        return cls(table.executor_id, table.job_id, table.submitted, job.name, place, table.states, *times, table.logs)
+
+    def follows(self, before: "Columns") -> bool:
+        """Whether it is the next single call of a loop."""
         return (
             self.executor_id == before.executor_id
             and self.name == before.name
@@ -47,31 +56,34 @@ class Single(NamedTuple):
         )
 
 
+class Single(NamedTuple):
+    """A single call that had a result, and of which there is nothing else to tell."""
+
+    job: Columns
+    ended: float
+
+
 def loop(run: Sequence[Single]) -> dict[str, Any]:
     """The line of single calls that follow each other, or of one."""
-    first, last = run[0], run[-1]
-    line = _head(first, len(run)) | {"done": len(run), "ended": last.ended}
+    first, (last, ended) = run[0].job, run[-1]
+    line = _head(first, len(run)) | {"done": len(run), "ended": ended}
     if len(run) > 1:
         line["last"] = last.job_id
-    return line | _times(first.submitted, last.ended, [each.started for each in run], [each.stopped for each in run])
+    started, stopped = [each.job.started[0] for each in run], [each.job.stopped[0] for each in run]
+    return line | _times(first.submitted, ended, started, stopped)
 
 
 class Entry:
-    """What there is to write of a job: its columns, and none of its results once it is over."""
+    """What there is to write of any other job."""
 
-    __slots__ = (
-        "ended", "executor_id", "failures", "job_id", "logged", "logs", "name", "next", "place", "room", "started",
-        "states", "stopped", "submitted", "table", "told", "values", "written",
-    )  # fmt: skip
+    __slots__ = ("ended", "failures", "job", "logged", "next", "room", "table", "told", "values", "written")
 
-    def __init__(self, table: CallTable, name: str, place: Place) -> None:
-        self.executor_id, self.job_id, self.submitted = table.executor_id, table.job_id, table.submitted
-        self.name, self.place = name, place
-        self.states, self.started, self.stopped, self.logs = table.states, table.started, table.stopped, table.logs
-        self.values: Sequence[Any] = table.values  # until it is over
-        self.table = table if table.reference is not None else None  # of a job that persists
+    def __init__(self, job: Columns, table: CallTable | None = None, ended: float | None = None) -> None:
+        self.job = job
+        self.values: Sequence[Any] = () if table is None else table.values  # until it is over
+        self.table = table if table is not None and table.reference is not None else None  # of a job that persists
         self.failures: list[tuple[int, Any]] = []  # when it is over: the first of them, by call
-        self.ended: float | None = None  # when it was over
+        self.ended = ended  # when it was over
         self.written: tuple[int, int, int] | None = None  # the counts in its last line
         self.next = 0.0  # when it is to be looked at again, by the monotonic clock
         self.told: set[int] = set()  # calls whose failures are written
@@ -81,7 +93,7 @@ class Entry:
     @property
     def counts(self) -> tuple[int, int, int]:
         """How many calls have succeeded, failed, and were cancelled."""
-        states = self.states
+        states = self.job.states
         return states.count(OK), states.count(FAILED), states.count(CANCELLED)
 
     def end(self, table: CallTable) -> None:
@@ -94,20 +106,21 @@ class Entry:
         """What is to be said now, and was not said before."""
         ended = self.ended  # first: what is counted then is all
         done, failed, cancelled = self.written = self.counts
-        line = _head(self, len(self.states)) | {"done": done, "failed": failed, "cancelled": cancelled}
+        job = self.job
+        line = _head(job, len(job.states)) | {"done": done, "failed": failed, "cancelled": cancelled}
         if ended is not None:
             line["ended"] = ended
-            line |= _times(self.submitted, ended, self.started, self.stopped)
+            line |= _times(job.submitted, ended, job.started, job.stopped)
         if self.table is not None:
             line["reference"] = _reference(self.table)
         if failed:
             line["failures"] = _failures(self)
-        if self.logs:
+        if job.logs:
             line["logs"], line["unlogged"] = _logs(self)
         return line
 
 
-def _head(job: Entry | Single, calls: int) -> dict[str, Any]:
+def _head(job: Columns, calls: int) -> dict[str, Any]:
     return {
         "job": f"{job.executor_id}/{job.job_id}",
         "calls": calls,
@@ -171,7 +184,7 @@ def _failures(entry: Entry) -> list[tuple[int, str, str, str]]:
     found = entry.failures
     if entry.ended is None:
         values = entry.values
-        found = [(call, _told(values[call])) for call in _failed(entry.states)] if values else []
+        found = [(call, _told(values[call])) for call in _failed(entry.job.states)] if values else []
     lines = []
     for call, value in found:
         if call in entry.told:
@@ -190,7 +203,7 @@ def _logs(entry: Entry) -> tuple[dict[int, str], int]:
 
     The calls of a table that goes on add to it meanwhile, so it is copied.
     """
-    logs = entry.logs.copy()
+    logs = entry.job.logs.copy()
     lines: dict[int, str] = {}
     order = [*(call for call, _ in entry.failures if call in logs), *logs]
     for call in order:

@@ -25,7 +25,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from wren import callbacks, state
-from wren.entries import Entry, Place, Single, loop
+from wren.entries import Columns, Entry, Place, Single, loop
 from wren.job import Job
 from wren.table import OK
 
@@ -56,7 +56,8 @@ class Recorder:
         """Begin anew: in a forked child, too, where what has ended is the parent's to write."""
         self._lock = threading.RLock()  # reentrant, for signal handlers
         self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
-        self._queue: deque[Entry | Single] = deque()  # what is over
+        # What is over.  A tuple is `Columns` and the time, which as a record would take a call twice as long.
+        self._queue: deque[Entry | tuple[Any, ...]] = deque()
         self._running: list[Entry] = []  # what was not when it was looked at last
         self._journal = state.Journal()
         self._due = inf  # when that is looked at again, by the monotonic clock
@@ -76,12 +77,13 @@ class Recorder:
     def ended(self, job: Job, place: Place) -> None:
         """Every call of the job has settled.  To be called once."""
         table, entry = job.table, job.entry
-        if entry is None and table.states == _ONE_DONE and not table.logs and table.reference is None:
-            times = table.submitted, table.started[0], table.stopped[0], time.time()
-            self._queue.append(Single(table.executor_id, table.job_id, job.name, place, *times))
+        if entry is None and not table.failures and table.reference is None:
+            self._queue.append((
+                table.executor_id, table.job_id, table.submitted, job.name, place, table.states, table.started,
+                table.stopped, table.logs, time.time(),
+            ))  # fmt: skip
         else:
-            if entry is None:
-                entry = Entry(table, job.name, place)
+            entry = entry or Entry(Columns.of(job, place), table)
             entry.end(table)
             self._queue.append(entry)
         if not self.stirred:
@@ -134,20 +136,26 @@ class Recorder:
         for source in list(self._sources):
             for job, place in source.running():
                 if job.entry is None:
-                    job.entry = Entry(job.table, job.name, place)
+                    job.entry = Entry(Columns.of(job, place), job.table)
                     if job.table.unfinished:  # else its end may have come before, and is in the queue
                         self._running.append(job.entry)
         now = time.monotonic()
         for entry in self._running:
             if entry.ended is None and now >= entry.next:
-                entry.next = now + min(max(LOOK, 0.2 * (time.time() - entry.submitted)), SELDOM)
+                entry.next = now + min(max(LOOK, 0.2 * (time.time() - entry.job.submitted)), SELDOM)
                 if entry.counts != entry.written:
                     yield entry.line()
 
     def _ended(self) -> Iterator[Entry | Single]:
         with contextlib.suppress(IndexError):
             while True:
-                yield self._queue.popleft()
+                each = self._queue.popleft()
+                if isinstance(each, Entry):
+                    yield each
+                    continue
+                job, ended = Columns._make(each[:-1]), each[-1]
+                single = job.states == _ONE_DONE and not job.logs
+                yield Single(job, ended) if single else Entry(job, ended=ended)
 
     def _append(self, lines: bytes) -> None:
         try:
@@ -180,7 +188,7 @@ def _runs(ended: Iterable[Entry | Single]) -> Iterator[Entry | list[Single]]:
     """Jobs one by one, and single calls in loops: those of one function that follow each other."""
     run: list[Single] = []
     for each in ended:
-        if run and not (isinstance(each, Single) and each.follows(run[-1])):
+        if run and not (isinstance(each, Single) and each.job.follows(run[-1].job)):
             yield run
             run = []
         if isinstance(each, Single):

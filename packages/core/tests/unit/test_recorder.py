@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren import entries, history, recorder, state
+from wren import callbacks, entries, history, recorder, state
 from wren.binding import Bound
 from wren.errors import NoSuchJob, WorkerLost
 from wren.history import Failed, JobRecord
@@ -26,10 +26,12 @@ PLACE = "localhost", "memory"
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    yield tmp_path / "wren" / "jobs"
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of the test's own, and nothing is written but when the test says so."""
     recorder.recorder.flush()
+    monkeypatch.setattr(callbacks, "after", lambda seconds, action: None)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path / "wren" / "jobs"
 
 
 def made(name: str, calls: int, *, function: str = "f") -> Job:
