@@ -3,11 +3,11 @@
 The commands `jobs` and `logs` ask for them, and `wren.attach`.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -80,11 +80,15 @@ class JobRecord:
         return self.ended - self.submitted
 
     def of_call(self, number: int) -> "JobRecord":
-        """The single job of a loop of them, which begins at 0."""
+        """The single job of a loop of them, from 0 on; submitted when it has started, if that is known."""
         executor_id, _, first = self.job.partition("/")
-        name = f"{executor_id}/{first[0]}{int(first[1:]) + number:03d}"
-        started, took = self.started[number : number + 1], self.took[number : number + 1]
-        return replace(self, job=name, last="", calls=1, done=1, started=started, took=took)
+        one = replace(self, job=f"{executor_id}/{first[0]}{int(first[1:]) + number:03d}", last="", calls=1, done=1)
+        began = self.started[number] if self.started else None
+        took = self.took[number] if self.took else None
+        if began is None or took is None:
+            return replace(one, started=(), took=())
+        submitted = self.submitted + began / 1e6
+        return replace(one, submitted=submitted, ended=submitted + took / 1e6, started=(0,), took=(took,))
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -100,31 +104,35 @@ _line: Final = msgspec.json.Decoder(JobRecord)
 
 def jobs() -> list[JobRecord]:
     """All jobs that there are records of, oldest first.  OSError where these cannot be read."""
+    found, clients = _read()
+    open_ones = {process for (process, _), record in found.items() if record.ended is None}
+    gone = {process for process in open_ones if clients[process].gone()}
+    if gone:  # by now they have written all that they will
+        found, _ = _read()
+    oldest = time.time() - state.KEPT
+    records = [
+        replace(record, lost=True) if record.ended is None and process in gone else record
+        for (process, _), record in found.items()
+    ]
+    kept = (each for each in records if each.state == "running" or (each.ended or each.submitted) >= oldest)
+    return sorted(kept, key=lambda record: record.submitted)
+
+
+def _read() -> tuple[dict[tuple[str, str], JobRecord], dict[str, Client]]:
+    """What is written of each job, by process and name; and the processes.  What cannot be read of it is left out."""
     found: dict[tuple[str, str], JobRecord] = {}
     clients: dict[str, Client] = {}
     for process, (first, *lines) in state.files():
-        try:
+        with contextlib.suppress(msgspec.MsgspecError):
             header = _header.decode(first)
-        except msgspec.MsgspecError:
-            continue  # of a version that comes after this one
-        if header.version != state.VERSION:
-            continue
-        clients[process] = header.client
-        for line in lines:
-            try:
+            if header.version == state.VERSION:
+                clients[process] = header.client
+        for line in lines if process in clients else ():
+            with contextlib.suppress(msgspec.MsgspecError):
                 record = _line.decode(line)
-            except msgspec.MsgspecError:
-                continue
-            key = process, record.job
-            found[key] = _continued(found[key], record) if key in found else record
-    oldest = time.time() - state.KEPT
-    gone = cache(Client.gone)
-    kept = (
-        replace(record, lost=record.ended is None and gone(clients[process]))
-        for (process, _), record in found.items()
-        if (record.ended or record.submitted) >= oldest
-    )
-    return sorted(kept, key=lambda record: record.submitted)
+                key = process, record.job
+                found[key] = _continued(found[key], record) if key in found else record
+    return found, clients
 
 
 def _continued(before: JobRecord, after: JobRecord) -> JobRecord:

@@ -306,7 +306,7 @@ def test_the_record_of_a_client_that_was_killed_says_so(
         file.write(b'{"job":"')
     # Then
     assert history.find(name).state == "lost"
-    assert re.search(rf"{name} +slow +its client ended at 1 of 2 ", invoke("jobs").stdout)
+    assert re.search(rf"{name} +slow +client ended, 1 of 2 ", invoke("jobs").stdout)
 
 
 def test_attach_gives_the_futures_of_a_client_that_was_killed(

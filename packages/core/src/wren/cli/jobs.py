@@ -33,6 +33,7 @@ def run(*, as_json: bool, number: int | None) -> None:
         ("job", "function", "state", "submitted", "took"),
         ((_name(row), row.function, said(row), moment(row.submitted), took(row.seconds)) for row in shown),
         numbers=("took",),
+        whole=("job", "submitted", "took"),
     )
     if len(shown) < len(rows):
         click.echo(f"{len(rows) - len(shown)} older ones: `wren jobs -n 0` lists all.", err=True)
@@ -44,18 +45,18 @@ def _name(record: JobRecord) -> str:
 
 def said(record: JobRecord) -> str:
     """How a job is, for people."""
-    several = record.calls > 1
+    several, calls = record.calls > 1, f"{record.calls:,}"
     match record.state:
         case "running":
-            return f"running {record.settled} of {record.calls}" if several else "running"
+            return f"running {record.settled:,} of {calls}" if several else "running"
         case "failed":
-            return f"failed {record.failed} of {record.calls}" if several else "failed"
+            return f"failed {record.failed:,} of {calls}" if several else "failed"
         case "cancelled":
-            return f"cancelled {record.cancelled} of {record.calls}" if several else "cancelled"
+            return f"cancelled {record.cancelled:,} of {calls}" if several else "cancelled"
         case "lost":
-            return f"its client ended{f' at {record.settled} of {record.calls}' if several else ''}"
+            return f"client ended, {record.settled:,} of {calls}" if several else "client ended"
         case "done":
-            return f"done {record.calls}" if several else "done"
+            return f"done {calls}" if several else "done"
 
 
 def moment(seconds: float) -> str:
