@@ -40,6 +40,7 @@ class WrenOptions:
     timeout: float | None = None  # seconds that a call may run where its caller says nothing; None: as documented
     data_cleaner: bool | None = None  # True: what a job has stored goes when its results were read; False: it stays
     retention: float = 30.0  # days that a stored function is kept after it was last used
+    records: bool = True  # what becomes of jobs is written down for `wren jobs`, `wren logs` and `wren.attach`
 
 
 class Value(NamedTuple):

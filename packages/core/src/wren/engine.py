@@ -33,6 +33,7 @@ from wren.job import CallOptions, Job
 from wren.leftovers import Leftovers
 from wren.maker import Maker
 from wren.nested import Follower
+from wren.recorder import recorder
 from wren.reducers import prepare_reduction
 from wren.serialize import argument_sizes
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
@@ -42,6 +43,7 @@ from wren.tracker import Tracker
 from wren.verdicts import complete
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
+from wren.worker.nested import process
 from wren.worker.run import remove
 
 __all__ = ["Engine"]
@@ -51,11 +53,13 @@ logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the
 _log: Final = logging.getLogger("wren.engine")
 
 _executors: Final = itertools.count()
-_session: Final = os.urandom(3).hex()
+_session = os.urandom(3).hex()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _session  # noqa: PLW0603 - names that the parent does not give, too
+    _session = os.urandom(3).hex()
     for engine in list(_engines):
         engine.forked()
 
@@ -74,6 +78,10 @@ def _at_exit() -> None:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
                 _log.exception("the end of executor %s failed", engine.id)
+
+
+def _new_id() -> str:
+    return f"{_session}-{next(_executors)}"
 
 
 class Engine:
@@ -110,7 +118,7 @@ class Engine:
         compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
-        self.id = f"{_session}-{next(_executors)}"
+        self.id = _new_id()
         self._numbers = itertools.count()
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
@@ -119,6 +127,8 @@ class Engine:
             raise ConfigError(f"runtime_memory is {memory!r}: give a number of MiB, 1 or more, or leave it out")
         self._runtime = Runtime(runtime or options.runtime, memory, workers=workers)
         self._config, self._options = config, options
+        self._records = options.records and not process.is_worker
+        self._place = backend, storage
         self.timeout = TIMEOUT if options.timeout is None else options.timeout  # of calls that are given none
         for key in ("heartbeat", "start_timeout", "sweep"):
             if not getattr(options, key) > 0:  # nor NaN
@@ -131,6 +141,8 @@ class Engine:
         if Feature.QUEUE not in self.compute.features:
             callbacks.start_clock()
         _engines.add(self)
+        if self._records:
+            recorder.follow(self)
 
     def _connect(self) -> None:
         """Make the parts that jobs go through: at first, and again in a forked child."""
@@ -254,6 +266,8 @@ class Engine:
             self._invoker.invoke(job, range(len(job.table)), 0)
             for each in jobs:  # while they run
                 each.table.argument_sizes = argument_sizes(each.arguments)
+            if self._records and not recorder.stirred:
+                recorder.stir()
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise
@@ -264,6 +278,10 @@ class Engine:
             self.take_back(job.table, range(len(job.table)))
             for call in range(len(job.table)):
                 job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
+
+    def running(self) -> Iterator[tuple[Job, tuple[str, str]]]:
+        """The jobs that are not over, for their records."""
+        return ((job, self._place) for job in self._tracker.unfinished())
 
     # ---- wren.futures.Owner
 
@@ -308,6 +326,8 @@ class Engine:
             self._ending.discard(job_id)
 
     def _end_of(self, job: Job) -> None:
+        if self._records:
+            recorder.ended(job, self._place)
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.keeps:
@@ -364,12 +384,12 @@ class Engine:
             self._invoker.kill(job, range(len(job.table)))
 
     def forked(self) -> None:
-        """In a forked child: what runs is the parent's, and new jobs go their own way."""
+        """In a forked child: what runs is the parent's, and new jobs go their own way, under a name of their own."""
         for job in self._tracker.unfinished():  # and nothing of the parent's other parts, which may be locked
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
-        self._opening, self._ending = threading.Lock(), set()
+        self._opening, self._ending, self.id = threading.Lock(), set(), _new_id()
         self._connect()  # with storage keys of its own, and what the parent has stored is not its to remove
 
     def close(self) -> None:

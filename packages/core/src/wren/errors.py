@@ -20,6 +20,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "MonitorError",
+    "NoSuchJob",
     "NoSuchKey",
     "NotDeployed",
     "OutOfMemory",
@@ -66,6 +67,10 @@ class PluginNotFound(PluginError):
 
 class PluginConflict(PluginError):
     """Several installed distributions offer a plugin of the same name; the text names them."""
+
+
+class NoSuchJob(WrenError, LookupError):
+    """There is no record of a job of that name, or of what reads its results; the text names near ones."""
 
 
 class Unsupported(WrenError):

@@ -14,6 +14,7 @@ from wren.table import CallTable
 from wren.wire import NOTHING, Blob, Buffer, Handle, Header, without
 
 if TYPE_CHECKING:
+    from wren.entries import Entry
     from wren.nested import Followed
 
 __all__ = ["CallOptions", "Job", "Work", "make_header"]
@@ -140,6 +141,7 @@ class Work(NamedTuple):
     arguments: Arguments
     inject: tuple[str, ...]
     options: CallOptions
+    name: str = ""  # of the function, for people; empty: its client does not have it
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +166,8 @@ class Job:
     wanted: bool = True  # False: its owner has ended it
     nested: "dict[int, Followed]" = field(default_factory=dict)  # by call, what waits for the calls that it returned
     depth: int = 0  # of a nested one: how many calls deep
+    name: str = ""  # of its function, for people
+    entry: "Entry | None" = None  # where job records are written
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""

@@ -46,7 +46,7 @@ class Maker:
     def work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
         """Everything pickled.  Raises SerializationError."""
         blob, code = pickle_blob(function, hashed=not self._queues)
-        return Work(blob, code, pickle_arguments(bound), bound.inject, options)
+        return Work(blob, code, pickle_arguments(bound), bound.inject, options, _name(function))
 
     def make(
         self,
@@ -62,7 +62,7 @@ class Maker:
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `outer`: a
         call of that job has returned futures of this one.
         """
-        blob, chunks, arguments, inject, options = work
+        blob, chunks, arguments, inject, options, name = work
         keeps = self._options.persist if options.persist is None else options.persist
         persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
         in_storage = gathered or reads_storage or persist
@@ -90,7 +90,7 @@ class Maker:
         )
         table = CallTable(self._executor_id, job_id, len(arguments), self._owner, header)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
-        job.stores, job.keeps = in_storage, keeps
+        job.stores, job.keeps, job.name = in_storage, keeps, name
         table.retried = job.current
         if self._options.data_cleaner and outer is None:
             table.on_read = partial(self._leftovers.read, [job_id])
@@ -98,6 +98,7 @@ class Maker:
             table.reference = partial(self._reference, header, table.submitted, len(table), options.retries)
         if outer is not None:
             job.follows, job.depth = True, outer.depth + 1
+            job.name = f"called in {outer.name}"
         return job
 
     def _reference(self, header: Header, submitted: float, calls: int, retries: int) -> Reference:
@@ -120,3 +121,12 @@ class Maker:
         memory = self._runtime.memory if options.memory is None else options.memory
         known = self._runtimes.get(memory)
         return known or self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """A function's name for people; whatever stands in its place may answer anything, or nothing."""
+    try:
+        name: object = function.__qualname__
+    except Exception:  # noqa: BLE001 - of a user's object
+        name = None
+    return name if type(name) is str else type(function).__qualname__

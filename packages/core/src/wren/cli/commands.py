@@ -61,6 +61,32 @@ def demo() -> None:
     run()
 
 
+@wren.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything about them as JSON, but for what they printed.")
+@click.option(
+    "-n", "--number", metavar="N", type=click.IntRange(min=0), help="How many; by default 20, with --json all.  0: all."
+)
+def jobs(as_json: bool, number: int | None) -> None:
+    """List the jobs of the last 7 days, the newest at the end."""
+    from wren.cli.jobs import run
+
+    run(as_json=as_json, number=number)
+
+
+@wren.command()
+@click.argument("job")
+@click.option("--call", metavar="N", type=click.IntRange(min=0), help="Only that call's, from 0.")
+@click.option("--failed", is_flag=True, help="Only those of calls that have failed.")
+def logs(job: str, call: int | None, failed: bool) -> None:
+    """Print what the calls of a job have printed, and why they failed.
+
+    JOB is its name in `wren jobs`, as much of its beginning as no other job has, or `last`.
+    """
+    from wren.cli.logs import run
+
+    run(job, call=call, failed=failed)
+
+
 @wren.group()
 def config() -> None:
     """Look after the configuration."""

@@ -1,7 +1,7 @@
 """How commands print tables, for people and for pipes."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from rich import box
 from rich.console import Console
@@ -12,8 +12,14 @@ __all__ = ["show"]
 UNLIMITED: Final = 10_000  # characters
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
-    """Print a table to stdout; `numbers` are the columns to align on the right.
+def show(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Iterable[str] = (),
+    whole: Iterable[str] = (),
+) -> None:
+    """Print a table to stdout; `numbers` are the columns to align on the right, `whole` those that are never folded.
 
     On a terminal it fits into the width, long cells folded and none cut; elsewhere each row is one line without
     decoration, whatever its length.
@@ -21,9 +27,10 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
     console = Console(markup=False, highlight=False, emoji=False)
     people = console.is_terminal
     table = Table(box=box.SIMPLE_HEAD if people else None, pad_edge=people, header_style="bold")
-    right = set(numbers)
+    right, unfolded = set(numbers), set(whole)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in unfolded)
     for row in rows:
         table.add_row(*row)
     if not people:
