@@ -60,7 +60,7 @@ def test_help_names_the_commands_and_imports_nothing_that_they_need() -> None:
     # When
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     # Then
-    assert set(re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)) == {"config", "demo", "hello", "plugins"}
+    assert set(re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)) == {"config", "demo", "doctor", "hello", "plugins"}
     assert done.stderr == "set()\n"
 
 

@@ -1,6 +1,6 @@
 """How commands print tables, for people and for pipes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from rich import box
@@ -12,8 +12,16 @@ __all__ = ["show"]
 UNLIMITED: Final = 10_000  # characters
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
-    """Print a table to stdout; `numbers` are the columns to align on the right.
+def show(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Iterable[str] = (),
+    faint: Container[int] = (),
+) -> None:
+    """Print a table to stdout.
+
+    `numbers` are the columns to align on the right, `faint` the rows (from 0) that matter less.
 
     On a terminal it fits into the width, long cells folded and none cut; elsewhere each row is one line without
     decoration, whatever its length.
@@ -24,8 +32,8 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
     right = set(numbers)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    for number, row in enumerate(rows):
+        table.add_row(*row, style="dim" if number in faint else None)
     if not people:
         console.width = UNLIMITED
     console.print(table)
