@@ -123,6 +123,7 @@ def test_json_has_the_same_for_programs() -> None:
     assert result.exit_code == 0
     found = {each["name"]: each for each in json.loads(result.stdout)}
     assert found["compute localhost call"]["level"] == "ok"
+    assert found["compute localhost call"]["cure"] == ""
     assert set(found["Python"]) == {"name", "level", "detail", "cure"}
 
 
@@ -161,6 +162,13 @@ def test_a_storage_that_cannot_be_written_to_is_a_failure_with_its_cure(folder: 
         "see that the service runs, and that section [localhost] is right: `wren config show`"
     )
     assert result.stdout.splitlines()[-1].startswith("1 failure")
+
+
+def test_where_local_calls_cannot_run_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wren.local.compute._LINUX", False)
+    sign, said = told(doctor())["compute localhost deploy"]
+    assert sign == "FAIL"
+    assert said.startswith("the localhost backend needs Linux; ")
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,15 @@ class Finding(NamedTuple):
     cure: str = ""
 
     def public(self, public: Callable[[str], str]) -> "Finding":
-        """The same without what nobody may see."""
-        return Finding(public(self.name), self.level, public(self.detail), public(self.cure))
+        """The same without what nobody may see, and without the cure of what is well."""
+        cure = "" if self.level is Level.OK else public(self.cure)
+        return Finding(public(self.name), self.level, public(self.detail), cure)
 
 
 def show(finding: Finding) -> None:
     """Print it: to a terminal in columns, folded where need be; elsewhere a line, and one for the cure."""
     console = Console(markup=False, highlight=False, emoji=False)
-    cure = f"cure: {finding.cure}" if finding.level is not Level.OK and finding.cure else ""
+    cure = f"cure: {finding.cure}" if finding.cure else ""
     sign = SIGNS[finding.level]
     if not console.is_terminal:
         print(f"{sign:<4}  {finding.name}: {finding.detail}" + (f"\n      {cure}" if cure else ""), flush=True)  # noqa: T201 - rich would fold it
