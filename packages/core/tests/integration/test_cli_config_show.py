@@ -268,7 +268,16 @@ def test_a_section_that_is_nearly_known_is_told_with_its_keys_masked(folder: Pat
 
 
 @pytest.mark.usefixtures("shelf")
-def test_a_key_that_is_needed_and_missing_is_told() -> None:
+def test_a_key_that_is_needed_of_what_nobody_uses_is_no_fault() -> None:
+    result = show()
+    assert result.exit_code == 0
+    assert rows(result)["shelf", "url"] == ["None", "str", "missing"]
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize("text", ['[shelf]\nbucket = "mine"\n', '[wren]\nstorage = "shelf"\n'])
+def test_a_key_that_is_needed_and_missing_is_told(folder: Path, text: str) -> None:
+    (folder / ".wren.toml").write_text(text)
     result = show()
     assert result.exit_code == 1
     assert "Error: section [shelf] of the configuration needs the key 'url'\n" in result.stderr
@@ -282,14 +291,16 @@ def test_a_plugin_that_is_asked_for_and_not_there_is_told(folder: Path) -> None:
     assert "no compute backend 'knative'; pip install wren-backend-knative" in result.stderr
 
 
-def test_a_plugin_that_cannot_be_imported_hides_its_section(shelf: Path, folder: Path) -> None:
+@pytest.mark.parametrize("asked", ["", '[wren]\nstorage = "shelf"\n'])
+def test_a_plugin_that_cannot_be_imported_hides_its_section(shelf: Path, folder: Path, asked: str) -> None:
     (shelf / "shelf.py").write_text("import missing_sdk\n")
-    (folder / ".wren.toml").write_text(f'[wren]\nstorage = "shelf"\n[shelf]\npassword = "{PASSWORD}"\n')
+    (folder / ".wren.toml").write_text(f'{asked}[shelf]\npassword = "{PASSWORD}"\n')
     result = show()
     assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
     assert "the storage 'shelf' of plugged-shelf cannot be loaded: ModuleNotFoundError" in result.stderr
     assert PASSWORD not in result.output
-    assert rows(result)["wren", "storage"] == ["shelf", "str | None", ".wren.toml"]
+    assert rows(result)["shelf", "password"] == [MASK, "unknown", ".wren.toml"]
 
 
 def test_options_that_are_none_are_told_and_no_riddle(shelf: Path) -> None:

@@ -47,8 +47,8 @@ def hello(backend: str | None) -> None:
     "--timeout",
     "seconds",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
+    type=click.IntRange(1, 86_400),
+    default=60,
     show_default=True,
     help="How long a check of a service may take.",
 )

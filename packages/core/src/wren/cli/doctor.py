@@ -10,13 +10,14 @@ What is looked at is in `installation`, `limits`, `settings` and `services`; the
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from wren.cli import installation, limits, services
 from wren.cli.findings import Finding, Level, show, summary
 from wren.cli.settings import Loaded, Survey, load_all, survey
 from wren.config import VARIABLE, config_file, places
+from wren.errors import PluginError
 
 __all__ = ["run"]
 
@@ -43,6 +44,7 @@ def run(*, as_json: bool, seconds: float) -> int:
     code = int(any(each.level is Level.FAILURE for each in findings))
     if services.hangs():  # a thread that nothing ends: what its libraries do at exit might wait for it
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     return code
 
@@ -50,15 +52,17 @@ def run(*, as_json: bool, seconds: float) -> int:
 def _look(loaded: Loaded, configured: Survey, seconds: float) -> Iterator[Finding]:
     yield from installation.look(loaded)
     yield from limits.look(configured.config)
-    yield from _configuration(configured)
+    yield from _configuration(configured, {str(found) for found in loaded.values() if isinstance(found, PluginError)})
     for kind, name in services.configured(loaded, configured.config):
         yield from services.look(kind, name, loaded, configured.config, seconds)
 
 
-def _configuration(configured: Survey) -> Iterator[Finding]:
+def _configuration(configured: Survey, told: Collection[str]) -> Iterator[Finding]:
+    """What is wrong with it, but for what was told already."""
     name = "configuration"
     for problem in configured.problems:
-        yield Finding(name, Level.FAILURE, problem, SHOW)
+        if problem not in told:
+            yield Finding(name, Level.FAILURE, problem, SHOW)
     for detail, cure in configured.warnings:
         yield Finding(name, Level.WARNING, detail, cure)
     if not configured.problems:

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +46,8 @@ def show(finding: Finding) -> None:
     cure = f"cure: {finding.cure}" if finding.cure else ""
     sign = SIGNS[finding.level]
     if not console.is_terminal:
-        print(f"{sign:<4}  {finding.name}: {finding.detail}" + (f"\n      {cure}" if cure else ""), flush=True)  # noqa: T201 - rich would fold it
+        line = f"{sign:<4}  {finding.name}: {finding.detail}"
+        click.echo(f"{line}\n      {cure}" if cure else line)
         return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=len("FAIL"))

@@ -72,6 +72,7 @@ def survey(loaded: Loaded) -> Survey:
     """Everything that is configured, in the file, the environment and by default."""
     config, errors = Config.gather()
     names = dict.fromkeys(["wren", *(name for _, name in loaded)])
+    used = {name for name, values in config.sections.items() if values} | {name for _, name in named(config) if name}
     misspelt = config.misspelt(names)
     settings: list[Setting] = []
     problems = [str(error) for error in [*errors, *misspelt.values()]]
@@ -83,6 +84,8 @@ def survey(loaded: Loaded) -> Survey:
             except Exception as error:  # noqa: BLE001 - a stranger's class, which need not be one of options
                 problems.append(f"the options of {section!r} cannot be read: {type(error).__name__}: {error}")
                 continue
+            if section not in used:  # of a plugin that nobody uses no key is needed
+                found = [each._replace(problem=None) for each in found]
             problems += [each.problem for each in found if each.problem]
             known |= {each.key: each for each in found if each.type != UNKNOWN or each.key not in known}
         settings += known.values()
@@ -91,7 +94,7 @@ def survey(loaded: Loaded) -> Survey:
             if key not in known:
                 settings.append(Setting(section, key, MASK, UNKNOWN, value.source, problem=said))
     problems += _plugin_problems(config, loaded)
-    warnings = [*_strangers(settings), *_lost_variables(settings)]
+    warnings = [*_strangers(config, loaded), *_lost_variables(settings)]
     return Survey(config, settings, list(dict.fromkeys(problems)), warnings, frozenset(_hidden(config, settings)))
 
 
@@ -122,18 +125,23 @@ def _settings(config: Config, section: str, kind: type[Any]) -> Iterator[Setting
 
 
 def _plugin_problems(config: Config, loaded: Loaded) -> Iterator[str]:
-    """Plugins that the configuration names, and that are not here or cannot be loaded."""
-    for kind, name in named(config):
-        if name and not isinstance(loaded.get((kind, name)), type):
+    """Plugins that the configuration uses, and that are not here or cannot be loaded."""
+    for (_, name), found in loaded.items():
+        if config.sections.get(name) and isinstance(found, PluginError):
+            yield str(found)
+    for kind, asked in named(config):
+        if asked and not isinstance(loaded.get((kind, asked)), type):
             try:
-                plugins.load(kind, name)
+                plugins.load(kind, asked)
             except PluginError as error:
                 yield str(error)
 
 
-def _strangers(settings: Iterable[Setting]) -> Iterator[tuple[str, str]]:
+def _strangers(config: Config, loaded: Loaded) -> Iterator[tuple[str, str]]:
     """Sections of plugins that are not here."""
-    for section in dict.fromkeys(each.section for each in settings if each.type == UNKNOWN and not each.problem):
+    names = {"wren", *(name for _, name in loaded)}
+    nearly = config.misspelt(names)
+    for section in [name for name, values in config.sections.items() if values and name not in {*names, *nearly}]:
         packages = [f"pip install {package}" for (_, name), package in PACKAGES.items() if name == section]
         cure = packages[0] if packages else "install the package that it is for, or remove it"
         yield f"section [{section}] is of no plugin that is installed here", cure
