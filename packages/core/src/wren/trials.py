@@ -52,7 +52,7 @@ def try_storage(storage: Storage[Any]) -> Iterator[Check]:
         whole = read == CONTENT and listed == [key]
         seconds = time.time() - start
         said = "was written, read, listed and removed" if whole else "did not come back as it was written"
-        detail = f"an object {said} in bucket {bucket} in {seconds:.2f} s"
+        detail = f"an object {said} in bucket {bucket} in {seconds:.3f} s"
         checks += [Check("objects", whole, detail, _cure(storage.name)), clock(start, info.mtime, after)]
     finally:
         if written:
