@@ -130,9 +130,6 @@ class Engine:
         self._records = options.records and not process.is_worker
         self._place = backend, storage
         self.timeout = TIMEOUT if options.timeout is None else options.timeout  # of calls that are given none
-        for key in ("heartbeat", "start_timeout", "sweep"):
-            if not getattr(options, key) > 0:  # nor NaN
-                raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
         self._opening = threading.Lock()
         self._closing = False
         self._ending: set[str] = set()  # jobs that `finished` is about

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
     from wren.spi import Compute, Monitor, Storage
 
-__all__ = ["KINDS", "OWN", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage", "shadowed"]
+__all__ = [
+    "CORE",
+    "KINDS",
+    "OWN",
+    "PACKAGES",
+    "Kind",
+    "PluginInfo",
+    "installed",
+    "load",
+    "load_compute",
+    "load_monitor",
+    "load_storage",
+    "shadowed",
+]
 
 Kind: TypeAlias = Literal["compute", "storage", "monitor"]
 KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")
@@ -32,7 +45,7 @@ OWN: Final[dict[tuple[Kind, str], str]] = {
 }
 
 # What to install for the names that wren's own packages offer; a stranger's package says so in its own documentation.
-_PACKAGES: Final = {
+PACKAGES: Final = {
     ("compute", "docker"): "wren-backend-docker",
     ("compute", "knative"): "wren-backend-knative",
     ("compute", "openwhisk"): "wren-backend-openwhisk",
@@ -81,30 +94,26 @@ def _info(kind: Kind, point: "EntryPoint") -> PluginInfo:
 
 def load_compute(name: str) -> "type[Compute[Any]]":
     """The class of the compute backend of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Compute
-
-    return _load("compute", name, Compute)
+    return load("compute", name)
 
 
 def load_storage(name: str) -> "type[Storage[Any]]":
     """The class of the storage of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Storage
-
-    return _load("storage", name, Storage)
+    return load("storage", name)
 
 
 def load_monitor(name: str) -> "type[Monitor[Any]]":
     """The class of the monitor of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Monitor
-
-    return _load("monitor", name, Monitor)
+    return load("monitor", name)
 
 
-def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
+def load(kind: Kind, name: str) -> type[Any]:
+    """The class of the plugin of that kind and name.  Raises the family of `PluginError`."""
     import pluggy
 
-    from wren import hookspecs
+    from wren import hookspecs, spi
 
+    contract: type[Any] = {"compute": spi.Compute, "storage": spi.Storage, "monitor": spi.Monitor}[kind]
     plugin = _find(kind, name)
     owner = f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -113,7 +122,7 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
         manager.register(plugin.load(), name=name)
         manager.check_pending()
         classes = getattr(manager.hook, f"wren_{kind}")()
-    except Exception as error:  # importing a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
         raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
     if len(classes) != 1:
         raise PluginError(
@@ -151,8 +160,8 @@ def _missing(kind: Kind, name: str) -> str:
     import difflib
 
     names = sorted({info.name for info in installed(kind)})
-    package = _PACKAGES.get((kind, name))
-    near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
+    package = PACKAGES.get((kind, name))
+    near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in PACKAGES if of == kind)], 1)
     if package:
         cure = f"pip install {package}"
     elif near:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pluggy
 
-from wren.spi import Listed, Monitor, Storage
+from wren.spi import Check, Listed, Monitor, Storage
 from wren.stored import list_statuses
 from wren.wire import SHARD, Handle, Header
 
@@ -99,6 +99,12 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
     def close_job(self, header: Header) -> None:
         with self._changed:
             self._jobs.pop((header.executor, header.job), None)
+
+    def check(self) -> Iterator[Check]:
+        """There is nothing to reach but the storage, which has a check of its own."""
+        interval = self.options.interval
+        detail = f"statuses are listed every {interval:g} s"
+        yield Check("interval", interval > 0, detail, "set interval in section [storage] to seconds above 0")
 
     def close(self) -> None:
         with self._changed:

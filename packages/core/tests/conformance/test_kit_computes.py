@@ -24,6 +24,7 @@ from wren.errors import BackendError, NotDeployed
 from wren.local.compute import LocalCompute
 from wren.spi import (
     Alive,
+    Check,
     Compute,
     Deployment,
     Exited,
@@ -297,6 +298,18 @@ class LeaksFiles(ScriptedCompute):
         os.open(os.devnull, os.O_RDONLY)
 
 
+class ChecksWhatOthersUse(ScriptedCompute):
+    def check(self) -> Iterator[Check]:
+        self.undeploy(self.deploy(Runtime(workers=4), {}))
+        yield Check("deploy", ok=True)
+
+
+class ChecksAndStaysDeployed(ScriptedCompute):
+    def check(self) -> Iterator[Check]:
+        self.deploy(Runtime(workers=1), {})
+        yield Check("deploy", ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Defect:
     """A backend that has one, and the check that finds it."""
@@ -342,6 +355,8 @@ DEFECTS: Final = [
     Defect(HangsOnCrashes, "test_a_crash_fails_its_call_and_the_next_ones_run[exit-exit code 3]"),
     Defect(ReportsTwice, "test_what_becomes_of_a_call_is_reported_once"),
     Defect(CannotBeUsedAgain, "test_what_is_used_again_after_close_is_opened_again"),
+    Defect(ChecksWhatOthersUse, "test_check_leaves_the_deployments_of_others_alone"),
+    Defect(ChecksAndStaysDeployed, "test_check_leaves_nothing_behind"),
     Defect(LeaksFiles, "test_executors_leave_nothing_behind"),
 ]
 

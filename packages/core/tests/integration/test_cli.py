@@ -63,6 +63,7 @@ def test_help_names_the_commands_and_imports_nothing_that_they_need() -> None:
     assert set(re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)) == {
         "config",
         "demo",
+        "doctor",
         "hello",
         "jobs",
         "logs",

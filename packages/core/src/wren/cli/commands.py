@@ -42,6 +42,29 @@ def hello(backend: str | None) -> None:
 
 
 @wren.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of checks.")
+@click.option(
+    "--timeout",
+    "seconds",
+    metavar="SECONDS",
+    type=click.IntRange(1, 86_400),
+    default=60,
+    show_default=True,
+    help="How long a check of a service may take.",
+)
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool, seconds: float) -> None:
+    """Look for what is wrong: with the installation, the configuration, and each service that is configured.
+
+    Services are really used: an object is written and removed, a call runs.  Says what to do about each failure;
+    the exit code is 1 where there is one.
+    """
+    from wren.cli.doctor import run
+
+    ctx.exit(run(as_json=as_json, seconds=seconds))
+
+
+@wren.command()
 def plugins() -> None:
     """List the installed backends, storages and monitors."""
     from wren.cli.plugins import run
@@ -90,6 +113,19 @@ def logs(job: str, call: int | None, failed: bool) -> None:
 @wren.group()
 def config() -> None:
     """Look after the configuration."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: one object, with what is wrong in it.")
+@click.pass_context
+def show(ctx: click.Context, as_json: bool) -> None:
+    """Show every key, its value, and where that comes from.
+
+    Secrets are masked, and whatever may be one.  The exit code is 1 where something is wrong.
+    """
+    from wren.cli.config import show as run
+
+    ctx.exit(0 if run(as_json=as_json) else 1)
 
 
 @config.command()

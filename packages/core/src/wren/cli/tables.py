@@ -1,6 +1,6 @@
 """How commands print tables, for people and for pipes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final, Literal
 
 from rich import box
@@ -18,8 +18,13 @@ def show(
     *,
     numbers: Iterable[str] = (),
     whole: Iterable[str] = (),
+    faint: Container[int] = (),
 ) -> None:
-    """Print a table to stdout; `numbers` are the columns to align on the right, `whole` those that are never folded.
+    """Print a table to stdout.
+
+    `numbers` are the columns to align on the right, `whole` those that are never folded, `faint` the rows (from 0) that
+    matter less.
+
 
     On a terminal it fits into the width, long cells folded and none cut; elsewhere each row is one line without
     decoration, whatever its length.
@@ -31,8 +36,8 @@ def show(
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column in unfolded)
-    for row in rows:
-        table.add_row(*row)
+    for number, row in enumerate(rows):
+        table.add_row(*row, style="dim" if number in faint else None)
     if not people:
         console.width = UNLIMITED
     console.print(table)

@@ -17,9 +17,9 @@ from typing import Final
 from wren.worker import stream
 from wren.worker.shared import Shared
 
-__all__ = ["Channels", "memory", "pipe"]
+__all__ = ["PIPE", "Channels", "memory", "pipe"]
 
-_PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
+PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 
 class Channels:
@@ -78,6 +78,6 @@ def memory(name: str, stack: ExitStack) -> int:
 
 def _enlarge(fd: int) -> None:
     try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)
     except OSError:  # the user's share of pipe memory is used up: the default size works too
         return
