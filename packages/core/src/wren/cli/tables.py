@@ -25,7 +25,6 @@ def show(
     `numbers` are the columns to align on the right, `whole` those that are never folded, `faint` the rows (from 0) that
     matter less.
 
-
     On a terminal it fits into the width, long cells folded and none cut; elsewhere each row is one line without
     decoration, whatever its length.
     """
