@@ -35,6 +35,7 @@ import os
 import pickle
 import struct
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import CodeType
@@ -184,7 +185,7 @@ def _pickler() -> type[pickle.Pickler]:
     """cloudpickle's, whose code keeps the name of its file: since 3.1.3 it is left out, and lines of tracebacks too."""
     import cloudpickle
 
-    reducers: Mapping[type, Any] = cloudpickle.Pickler.dispatch_table
+    reducers: ChainMap[type, Any] = cloudpickle.Pickler.dispatch_table
     reduce_code = reducers[CodeType]
 
     def keep_file(code: CodeType) -> tuple[Any, ...]:
@@ -192,13 +193,15 @@ def _pickler() -> type[pickle.Pickler]:
         named = (code.co_filename if value == _NO_FILE else value for value in values)
         return (make, tuple(named), *rest)
 
+    own = {
+        CodeType: keep_file,
+        type(cache(len)): _reduce_cached,
+        functools.cached_property: _reduce_property,
+    }
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
-        dispatch_table = {  # noqa: RUF012 - as the base class has it
-            **reducers,
-            CodeType: keep_file,
-            type(cache(len)): _reduce_cached,
-            functools.cached_property: _reduce_property,
-        }
+        # Not merged: into the last of the base class's go those of modules that are imported later.
+        dispatch_table = ChainMap(own, *reducers.maps)
 
     return Pickler
 

@@ -1,0 +1,57 @@
+"""A Python that has nothing but wren, the template and numpy, and an executor whose workers run on it."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import wren
+
+INSTALLED: Final = ("wren", "wren_template", "cloudpickle", "h11", "numpy")
+
+
+@pytest.fixture(scope="session")
+def clean_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of an environment of its own, whose packages are links to this one's: no network is needed."""
+    folder = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    (site,) = folder.glob("lib/python3*/site-packages")
+    for name in INSTALLED:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).parent
+        for path in (source, source.with_name(f"{name}.libs")):
+            if path.exists():
+                (site / path.name).symlink_to(path)
+    return str(folder / "bin" / "python")
+
+
+@pytest.fixture(scope="session")
+def template_config(clean_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    path = tmp_path_factory.mktemp("objects") / "objects.db"
+    return {"template": {"python": clean_python, "path": str(path), "idle_exit": 20.0}}
+
+
+@pytest.fixture(scope="session")
+def remote(template_config: dict[str, dict[str, object]]) -> Iterator[wren.FunctionExecutor]:
+    """Its workers see nothing of this environment but what travels."""
+    with wren.FunctionExecutor(template_config, backend="template", storage_backend="template", workers=2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in sys.path for a user's code; what is imported from it is forgotten after the test."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    for name, module in list(sys.modules.items()):
+        locations = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(location and str(location).startswith(str(tmp_path)) for location in locations):
+            del sys.modules[name]
