@@ -3,9 +3,9 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -55,3 +55,30 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         locations = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
         if any(location and str(location).startswith(str(tmp_path)) for location in locations):
             del sys.modules[name]
+
+
+@pytest.fixture
+def write() -> Callable[[Path, Mapping[str, str]], None]:
+    """Write files, by their paths in a folder."""
+
+    def write_all(folder: Path, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        importlib.invalidate_caches()
+
+    return write_all
+
+
+@pytest.fixture
+def run(remote: wren.FunctionExecutor) -> Callable[..., Any]:
+    """The result of a call, given as source: what is imported, then the function and its arguments."""
+
+    def evaluate(imports: str, call: str, **keywords: Any) -> Any:
+        namespace: dict[str, Any] = {}
+        exec(imports, namespace)
+        function, data = eval(f"({call})", namespace)
+        return remote.call_async(function, data if isinstance(data, tuple) else (data,), **keywords).result(30)
+
+    return evaluate

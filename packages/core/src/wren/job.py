@@ -92,7 +92,8 @@ def _checked_modules(name: str, given: Iterable[Any]) -> tuple[str, ...]:
     for each in modules:
         if not isinstance(each, str | os.PathLike) or not os.fspath(each):
             raise BindingError(f"{name} has {each!r}: give names of modules, or paths of their files or folders")
-    return tuple(os.path.abspath(each) if _is_path(each) else str(each) for each in modules)
+    # Not by pathlib, whose import would be the first.
+    return tuple(os.path.abspath(each) if _is_path(each) else str(each) for each in modules)  # noqa: PTH100
 
 
 def _is_path(module: str | os.PathLike[str]) -> bool:

@@ -45,11 +45,8 @@ class Maker:
         self._reported = options.monitor is not None or Feature.DIRECT not in compute.features
         self._heartbeat = options.heartbeat if Feature.HEARTBEAT in compute.features else None
         self._uuid = os.urandom(16).hex()
-        self._luggage: Luggage | None = None
-        if compute.shell is not Shell.PIPE:  # local workers import the files of this machine
-            from wren.modules.luggage import Luggage
-
-            self._luggage = Luggage(compute)
+        # Local workers import the files of this machine.
+        self._luggage = None if compute.shell is Shell.PIPE else _luggage(compute)
 
     def work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
         """Everything pickled.  Raises SerializationError."""
@@ -139,3 +136,9 @@ class Maker:
         memory = self._runtime.memory if options.memory is None else options.memory
         known = self._runtimes.get(memory)
         return known or self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))
+
+
+def _luggage(compute: Compute[Any]) -> "Luggage":
+    from wren.modules.luggage import Luggage
+
+    return Luggage(compute)

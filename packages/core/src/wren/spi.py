@@ -109,10 +109,10 @@ class RuntimeInfo(NamedTuple):
         import json
 
         raw = json.loads(said)
-        if not isinstance(raw, dict):
-            raise ValueError(f"{raw!r} says nothing of a runtime")
-        modules = raw.get("modules", ())
-        return cls(str(raw.get("python", "")), str(raw.get("platform", "")), frozenset(map(str, modules)))
+        try:
+            return cls(raw["python"], raw["platform"], frozenset(raw["modules"]))
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"{raw!r} says nothing of a runtime") from error
 
     def has(self, module: str) -> bool:
         """Whether it has the module of that dotted name, or may have it, as nothing is known of its modules."""

@@ -45,7 +45,8 @@ def imports_of(code: CodeType, *, conditional: bool = False) -> Iterator[Import]
 def _own(code: CodeType, conditional: bool) -> Iterator[Import]:
     """Those of the code itself: conditional where a jump leads past them, or an error is caught."""
     bytecode = dis.Bytecode(code)
-    caught = [(entry.start, entry.end) for entry in bytecode.exception_entries]
+    entries = bytecode.exception_entries  # type: ignore[attr-defined]  # which typeshed does not know
+    caught = [(entry.start, entry.end) for entry in entries]
     passed = 0  # where the jumps lead that were seen, at most
     ended = False  # what follows is reached by jumps or errors only
     line = code.co_firstlineno

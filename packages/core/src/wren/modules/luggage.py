@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Final
 
 from wren.errors import ModuleError, WrenError
-from wren.job import Choice, Work
-from wren.modules.archive import Archive, File, files_of, pack
+from wren.job import Work
+from wren.modules.archive import Archive, File, pack
 from wren.modules.finder import Need, find
 from wren.modules.origins import Kind, distribution_of, is_compiled
 from wren.modules.platforms import other_platform

@@ -57,7 +57,9 @@ def source_of(name: str) -> Source:
     file = spec.origin if spec.has_location and spec.origin else ""
     if not file:
         folders = _folders(spec.submodule_search_locations or ())
-        return Source(name, Kind.NAMESPACE, folder=os.path.abspath(folders[0])) if folders else Source(name, Kind.MISSING)
+        return (
+            Source(name, Kind.NAMESPACE, folder=os.path.abspath(folders[0])) if folders else Source(name, Kind.MISSING)
+        )
     folder = os.path.dirname(file) if spec.submodule_search_locations is not None else ""
     source = Source(name, Kind.OWN, os.path.abspath(file), folder and os.path.abspath(folder))
     return source._replace(kind=Kind.INSTALLED) if _is_installed(root_of(source), top) else source
@@ -73,7 +75,7 @@ def root_of(source: Source) -> str:
 
 def is_compiled(file: str) -> bool:
     """Whether it is an extension module."""
-    return file.endswith(tuple(EXTENSION_SUFFIXES)) or file.endswith((".so", ".pyd"))
+    return file.endswith((*EXTENSION_SUFFIXES, ".so", ".pyd"))
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -24,7 +24,7 @@ def take_in(blob: Blob, fetch: Callable[[], bytes]) -> None:
 
     Raises what `fetch` raises, and OSError where no folder can be written to.
     """
-    places = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - made private below
+    places = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm")  # made private below
     folders = [os.path.join(place, f"wren-modules-{os.getuid()}") for place in places if place]
     there = (os.path.join(folder, blob.id) for folder in folders if _is_private(folder))
     place = next(filter(os.path.isdir, there), None)

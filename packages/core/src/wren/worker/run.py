@@ -179,9 +179,7 @@ def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Cal
     return function
 
 
-def _content(
-    blob: Blob, inline: bytes | None, bucket: str, storage: Callable[[], WorkerStorage], what: str
-) -> bytes:
+def _content(blob: Blob, inline: bytes | None, bucket: str, storage: Callable[[], WorkerStorage], what: str) -> bytes:
     """What a blob is: it came with the payload, or is in the storage."""
     key = blob.key
     data = (inline or b"") if key is None else persistently(lambda: storage().get(bucket, key))

@@ -193,7 +193,7 @@ def _pickler() -> type[pickle.Pickler]:
         named = (code.co_filename if value == _NO_FILE else value for value in values)
         return (make, tuple(named), *rest)
 
-    own = {
+    own: dict[type, Any] = {
         CodeType: keep_file,
         type(cache(len)): _reduce_cached,
         functools.cached_property: _reduce_property,
@@ -201,7 +201,7 @@ def _pickler() -> type[pickle.Pickler]:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
         # Not merged: into the last of the base class's go those of modules that are imported later.
-        dispatch_table = ChainMap(own, *reducers.maps)
+        dispatch_table = ChainMap(own, *reducers.maps)  # noqa: RUF012 - as the base class has it
 
     return Pickler
 
