@@ -19,7 +19,8 @@ __all__ = ["Import", "imports_of", "imports_of_file"]
 
 _IMPORT: Final = dis.opmap["IMPORT_NAME"]
 _JUMPS: Final = frozenset([*dis.hasjrel, *dis.hasjabs])
-_ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
+_RETURNS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST"})
+_RAISES: Final = frozenset({"RAISE_VARARGS", "RERAISE"})
 
 
 class Import(NamedTuple):
@@ -43,12 +44,12 @@ def imports_of(code: CodeType, *, conditional: bool = False) -> Iterator[Import]
 
 
 def _own(code: CodeType, conditional: bool) -> Iterator[Import]:
-    """Those of the code itself: conditional where a jump leads past them, or an error is caught."""
+    """Those of the code itself: conditional where a jump or a return leads past them, or an error is caught."""
     bytecode = dis.Bytecode(code)
     entries = bytecode.exception_entries  # type: ignore[attr-defined]  # which typeshed does not know
     caught = [(entry.start, entry.end) for entry in entries]
     passed = 0  # where the jumps lead that were seen, at most
-    ended = False  # what follows is reached by jumps or errors only
+    ended = False  # what follows need not be reached
     line = code.co_firstlineno
     before: list[object] = [None, None]  # what was loaded by the two instructions before
     for instruction in bytecode:
@@ -67,8 +68,10 @@ def _own(code: CodeType, conditional: bool) -> Iterator[Import]:
             )
         elif instruction.opcode in _JUMPS:
             passed = max(passed, instruction.argval)
-        ended = ended or (instruction.opname in _ENDS and instruction.offset >= passed)
-        before = [before[1], instruction.argval]
+        returns, raises = instruction.opname in _RETURNS, instruction.opname in _RAISES
+        ended = ended or returns or (raises and instruction.offset >= passed)
+        if instruction.opcode != dis.EXTENDED_ARG:
+            before = [before[1], instruction.argval]
 
 
 def imports_of_file(path: str) -> tuple[Import, ...]:
