@@ -38,9 +38,16 @@ def template_config(clean_python: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def remote(template_config: dict[str, dict[str, object]]) -> Iterator[wren.FunctionExecutor]:
-    """Its workers see nothing of this environment but what travels."""
-    with wren.FunctionExecutor(template_config, backend="template", storage_backend="template", workers=2) as executor:
+def remote(
+    template_config: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[wren.FunctionExecutor]:
+    """Its workers see nothing of this environment but what travels, and leave nothing elsewhere."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        wren.FunctionExecutor(template_config, backend="template", storage_backend="template", workers=2) as executor,
+    ):
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("unpacked")))
+        patch.delenv("PYTHONPATH", raising=False)
         yield executor
 
 

@@ -1,13 +1,13 @@
 """`executor.explain`: what of a function's modules would travel, and why."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wren.job import Choice
 from wren.modules.archive import files_of
 from wren.modules.finder import Need
 from wren.modules.luggage import must_be_there, needs_of
-from wren.modules.origins import Kind, distribution_of
+from wren.modules.origins import Kind, versions_of
 from wren.modules.units import Chosen, choose
 from wren.spi import RuntimeInfo
 
@@ -55,24 +55,24 @@ def explain(pickles: Iterable[Iterable[bytes]], choice: Choice, runtime: Runtime
     """
     needs = needs_of(pickles)
     if runtime is None:
-        return Explanation(_local(needs))
+        return _with_versions(_local(needs))
     chosen = choose(needs, choice)
     travelling = [
-        ModuleInfo(name, _version(name), True, why, sum(file.size for file in files_of(unit, chosen.excluded).values()))
+        ModuleInfo(name, "", True, why, sum(file.size for file in files_of(unit, chosen.excluded).values()))
         for name, (unit, why) in chosen.units.items()
     ]
     left = []
     for name, why in chosen.left.items():
         if name in needs:
             there = "the runtime has it" if runtime.has(name) else "missing in the runtime"
-            left.append(ModuleInfo(name, _version(name), False, f"{why}; {there}"))
+            left.append(ModuleInfo(name, "", False, f"{why}; {there}"))
     mine = sorted([*travelling, *left], key=lambda each: (-each.size, each.name))
-    return Explanation([*mine, *_others(needs, chosen, runtime)])
+    return _with_versions([*mine, *_others(needs, chosen, runtime)])
 
 
 def _local(needs: Mapping[str, Need]) -> list[ModuleInfo]:
     units = choose(needs, Choice()).units
-    mine = [ModuleInfo(name, _version(name), False, "local workers import the same files") for name in sorted(units)]
+    mine = [ModuleInfo(name, "", False, "local workers import the same files") for name in sorted(units)]
     theirs: dict[str, ModuleInfo] = {}
     for name, need in needs.items():
         if need.source.kind in (Kind.INSTALLED, Kind.MISSING) and must_be_there(name, needs):
@@ -104,9 +104,9 @@ def _add(rows: dict[str, ModuleInfo], name: str, why: str) -> None:
     """A row for each distribution's module, and what is missing of it rather than what is not."""
     top = name.partition(".")[0]
     if top not in rows or why.startswith("missing"):
-        rows[top] = ModuleInfo(top, _version(top), False, why)
+        rows[top] = ModuleInfo(top, "", False, why)
 
 
-def _version(name: str) -> str:
-    distribution: Any = distribution_of(name)
-    return str(distribution).partition("==")[2]
+def _with_versions(modules: list[ModuleInfo]) -> Explanation:
+    versions = versions_of(module.name for module in modules)
+    return Explanation(module._replace(version=versions.get(module.name, ("", ""))[1]) for module in modules)

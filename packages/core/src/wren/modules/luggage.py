@@ -14,7 +14,7 @@ from wren.errors import ModuleError, WrenError
 from wren.job import Work
 from wren.modules.archive import Archive, File, pack
 from wren.modules.finder import Need, find
-from wren.modules.origins import Kind, distribution_of, is_compiled
+from wren.modules.origins import Kind, is_compiled, versions_of
 from wren.modules.platforms import other_platform
 from wren.modules.references import References
 from wren.modules.units import Chosen, choose
@@ -104,7 +104,7 @@ class Luggage:
             why = next((why for left, why in chosen.left.items() if f"{name}.".startswith(f"{left}.")), "")
             return f"{said}, as it is {why}: name it in include_modules, or leave that and exclude_modules out"
         top = name.partition(".")[0]
-        found = distribution_of(top) or top
+        found = "==".join(versions_of([top]).get(top, (top,)))
         cures = [f"use a runtime, an image, that has it (pip install '{found}')"]
         if first.source.kind is Kind.INSTALLED:
             cures.append(f"take it along with include_modules={[*chosen.units, top]!r}")
@@ -113,10 +113,11 @@ class Luggage:
 
     def _check_compiled(self, name: str, file: str, describe: Callable[[], RuntimeInfo]) -> None:
         other = other_platform(file, describe())
-        if other:
+        if other is not None:
+            ours, theirs = other
             raise ModuleError(
-                f"the module {name} is compiled {other}, as {self._runtime} has it ({file}): "
-                "install it in the runtime, and leave it here with exclude_modules"
+                f"the module {name} is compiled for {ours} ({file}), and {self._runtime} is {theirs}: "
+                "install it there, and leave this one out with exclude_modules"
             )
 
 

@@ -4,18 +4,19 @@ Nothing is imported to find out, as that would run the user's code: what is impo
 tell of the rest.
 """
 
+import contextlib
 import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Kind", "Source", "distribution_of", "is_compiled", "root_of", "source_of"]
+__all__ = ["Kind", "Source", "is_compiled", "root_of", "source_of", "versions_of"]
 
 # What no worker is without.
 _PROVIDED: Final = frozenset({"wren", "cloudpickle", "__main__", "__mp_main__"})
@@ -133,19 +134,14 @@ def _is_recorded(root: str, top: str) -> bool:
     return False
 
 
-def distribution_of(name: str) -> str:
-    """The distribution that a module is of and its version, as pip takes them; empty: of none that is known."""
-    from importlib.metadata import PackageNotFoundError, version
+def versions_of(modules: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The distribution that a module is of, and its version, for those that are of one."""
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
-    for distribution in _distributions().get(name.partition(".")[0], ()):
-        try:
-            return f"{distribution}=={version(distribution)}"
-        except PackageNotFoundError:  # removed meanwhile
-            continue
-    return ""
-
-
-def _distributions() -> Mapping[str, list[str]]:
-    from importlib.metadata import packages_distributions
-
-    return packages_distributions()
+    found: dict[str, tuple[str, str]] = {}
+    distributions = packages_distributions()
+    for module in modules:
+        for distribution in distributions.get(module.partition(".")[0], ()):
+            with contextlib.suppress(PackageNotFoundError):  # removed meanwhile
+                found.setdefault(module, (distribution, version(distribution)))
+    return found

@@ -12,17 +12,19 @@ __all__ = ["other_platform"]
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def other_platform(file: str, runtime: RuntimeInfo) -> str:
-    """What an extension is for, where the runtime is something else; empty where the runtime can load it.
+def other_platform(file: str, runtime: RuntimeInfo) -> tuple[str, str] | None:
+    """What an extension is for and what the runtime is, for people; None where the runtime can load it.
 
     A package may have the file of the other platform beside it.
     """
     here = sysconfig.get_platform()
     if not _is_same(here, runtime.platform):
-        return "" if _has_theirs(file, runtime) else f"for {here} and not {runtime.platform}"
-    if runtime.python and runtime.python != _PYTHON and ".abi3." not in os.path.basename(file):
-        return "" if _has_theirs(file, runtime) else f"for Python {_PYTHON} and not {runtime.python}"
-    return ""
+        other = here, runtime.platform
+    elif runtime.python and runtime.python != _PYTHON and ".abi3." not in os.path.basename(file):
+        other = f"Python {_PYTHON}", f"Python {runtime.python}"
+    else:
+        return None
+    return None if _has_theirs(file, runtime) else other
 
 
 def _is_same(here: str, there: str) -> bool:

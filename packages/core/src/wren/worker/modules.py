@@ -16,6 +16,7 @@ from typing import Final
 
 from wren.wire import Blob
 
+PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")  # where a folder of this user's is looked for, after TMPDIR
 KEPT: Final = 7 * 86_400.0  # seconds that an archive's modules are kept after a process has last begun to use them
 
 
@@ -24,8 +25,8 @@ def take_in(blob: Blob, fetch: Callable[[], bytes]) -> None:
 
     Raises what `fetch` raises, and OSError where no folder can be written to.
     """
-    places = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm")  # made private below
-    folders = [os.path.join(place, f"wren-modules-{os.getuid()}") for place in places if place]
+    places = filter(None, (os.environ.get("TMPDIR"), *PLACES))
+    folders = [os.path.join(place, f"wren-modules-{os.getuid()}") for place in places]
     there = (os.path.join(folder, blob.id) for folder in folders if _is_private(folder))
     place = next(filter(os.path.isdir, there), None)
     if place is None:

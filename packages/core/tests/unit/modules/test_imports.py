@@ -49,7 +49,9 @@ def test_the_imports_of_code_are_found(source: str) -> None:
 
 def test_those_of_a_functions_own_body_are_certain() -> None:
     namespace: dict[str, object] = {}
-    exec("def f(x):\n    import a\n    if x:\n        import b\n    def g():\n        import c\n    return g", namespace)
+    exec(
+        "def f(x):\n    import a\n    if x:\n        import b\n    def g():\n        import c\n    return g", namespace
+    )
     code = namespace["f"].__code__  # type: ignore[attr-defined]
     assert [(each.name, each.conditional) for each in imports_of(code)] == [("a", SURE), ("b", PERHAPS), ("c", PERHAPS)]
 
