@@ -54,9 +54,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     "What a function needs is what its pickle and its data's refer to,",
 )
 def test_own_modules_travel(write: Write, remote: wren.FunctionExecutor) -> None:
+    code = "import mine_too, pytest\ndef f(d):\n  import mine_late\n  return d.x + mine_too.x + mine_late.x"
     module = write(
         {
-            "mine.py": "import mine_too, pytest\ndef f(d):\n  import mine_late as late\n  return d.x + mine_too.x + late.x",
+            "mine.py": code,
             "mine_too.py": "x = 1",
             "mine_late.py": "x = 10",
             "mine_data.py": "class D:\n  x = 100",
