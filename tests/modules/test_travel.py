@@ -183,3 +183,10 @@ def test_large_modules_go_by_the_storage_and_once(
         assert run("import large", "large.f, 1") == len(noise)
     # Then it was stored for the first
     assert [key.startswith("wren/modules/") for key in puts] == [True]
+
+
+def test_a_module_that_was_changed_is_the_new_one_in_the_next_job(write: Write, user: Path, run: Run) -> None:
+    # Given a function that is known by the same name before and after
+    for value in ("old", "newer"):
+        write(user, {"changes.py": f"def f(x): return '{value}'"})
+        assert run("import changes", "changes.f, 1") == value

@@ -5,6 +5,7 @@
 Nothing of this runs for local workers, which import this machine's files.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ from wren.wire import Blob, Buffer
 
 __all__ = ["Luggage", "must_be_there", "needs_of"]
 
+_log: Final = logging.getLogger("wren.modules")
+
+MANY: Final = 64 << 20  # bytes of an archive that its owner may not know of
 _KEPT: Final = 8  # archives that are remembered
 
 
@@ -72,7 +76,11 @@ class Luggage:
         return packed.blob, (packed.data,)
 
     def _packed(self, files: tuple[tuple[str, File], ...]) -> Archive:
-        known = self._archives.pop(files, None) or pack(files)
+        known = self._archives.pop(files, None)
+        if known is None:
+            known = pack(files)
+            if known.blob.size > MANY:
+                _log.warning("modules of %d MiB travel to calls: executor.explain() shows them", known.blob.size >> 20)
         self._archives[files] = known
         while len(self._archives) > _KEPT:
             self._archives.popitem(last=False)

@@ -7,8 +7,8 @@ It is read by the C unpickler, in which one class stands for everything that is 
 imported, called or made.
 """
 
-import io
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
 from typing import Any, Final
@@ -31,7 +31,38 @@ class References:
         """Take in another pickle."""
         pieces = list(chunks)
         if any(_BY_NAME in piece for piece in pieces if len(piece) <= _LARGE):
-            _Reader(io.BytesIO(b"".join(pieces)), self).load()
+            _Reader(_Skimmed(pieces), self).load()
+
+
+class _Skimmed:
+    """The chunks of a pickle as a file; what is large is no name, and not copied."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._left = deque([memoryview(piece) for piece in pieces])
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size and self._left:
+            piece = self._left.popleft()
+            if len(piece) > size:
+                self._left.appendleft(piece[size:])
+            parts.append(piece[:size])
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        if self._left and len(self._left[0]) == len(view) > _LARGE:
+            return len(self._left.popleft())
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readline(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n") and (letter := self.read(1)):
+            line += letter
+        return line
 
 
 class _Anything(type):
@@ -57,7 +88,7 @@ class _Stub(metaclass=_Anything):
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, references: References) -> None:
+    def __init__(self, file: _Skimmed, references: References) -> None:
         super().__init__(file)
         self._references = references
         self._special: Mapping[tuple[str, str], Callable[..., Any]] = {

@@ -10,6 +10,7 @@ import pickle
 import sys
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,22 @@ def test_a_module_that_is_not_here_is_named_and_not_imported() -> None:
     found.add([pickled])
     assert found.names == {("missing", "f")}
     assert "missing" not in sys.modules
+
+
+def test_large_data_is_not_copied() -> None:
+    data = bytes(200 << 20)
+    chunks = pickle_chunks([Loud(data), decimal.Decimal(1)])
+    found, before = References(), _memory()
+    found.add(chunks)
+    grown = _memory() - before
+    assert {__name__, "decimal"} <= {module for module, _ in found.names}
+    assert grown < 50 << 20
+
+
+def _memory() -> int:
+    """Bytes of this process that are in memory, at most so far."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 atoms = st.one_of(
