@@ -79,7 +79,7 @@ def test_what_is_in_main_goes_as_it_is(
 
 
 @pytest.mark.api(
-    "A package travels whole, with its data files, but for bytecode and what begins with a dot.",
+    "A package travels whole, with its data files, but for `__pycache__` and what begins with a dot.",
     "Modules that are imported by a name that is made at run time are found where they are in such a package;",
 )
 def test_a_package_travels_whole(write: Write, remote: wren.FunctionExecutor) -> None:

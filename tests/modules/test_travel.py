@@ -15,6 +15,8 @@ import pytest
 
 import wren
 from wren.engine import Engine
+from wren.errors import SerializationError, Unsupported
+from wren_template.compute import TemplateCompute
 
 Write: TypeAlias = Callable[[Path, Mapping[str, str]], None]
 Run: TypeAlias = Callable[..., Any]
@@ -49,6 +51,13 @@ def test_a_module_without_source_runs(write: Write, user: Path, run: Run) -> Non
     py_compile.compile(str(user / "sourceless.py"), str(user / "sourceless.pyc"), doraise=True)
     (user / "sourceless.py").unlink()
     assert run("import sourceless", "sourceless.f, 2") == -2
+
+
+def test_a_package_with_a_module_without_source_runs(write: Write, user: Path, run: Run) -> None:
+    write(user, {"half/__init__.py": "from half.hidden import f", "half/hidden.py": "def f(x): return 2 * x"})
+    py_compile.compile(str(user / "half" / "hidden.py"), str(user / "half" / "hidden.pyc"), doraise=True)
+    (user / "half" / "hidden.py").unlink()
+    assert run("import half", "half.f, 2") == 4
 
 
 def test_an_editable_install_by_a_path_file_runs(
@@ -190,3 +199,23 @@ def test_a_module_that_was_changed_is_the_new_one_in_the_next_job(write: Write, 
     for value in ("old", "newer"):
         write(user, {"changes.py": f"def f(x): return '{value}'"})
         assert run("import changes", "changes.f, 1") == value
+
+
+def test_without_a_storage_that_workers_open_modules_ride_along_as_far_as_they_fit(
+    write: Write, user: Path, template_config: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given workers that can open no storage, and a limit of what a call may bring
+    noise = "".join(f"{number * 2654435761 % 2**32:08x}" for number in range(40_000))
+    write(user, {"rides.py": "def f(x): return x", "heavy/__init__.py": "def f(x): return x", "heavy/data": noise})
+    monkeypatch.setattr(TemplateCompute, "limits", TemplateCompute.limits._replace(payload=150_000))
+    with wren.FunctionExecutor(template_config, backend="template", storage_backend="memory") as executor:
+        # Then what is small comes with each call, and what is not is an error
+        assert executor.call_async(importlib.import_module("rides").f, 1).result(PATIENCE) == 1
+        with pytest.raises(SerializationError, match="of function and modules, more than the payload of 150000 bytes"):
+            executor.call_async(importlib.import_module("heavy").f, 1)
+
+
+def test_a_worker_cannot_explain(write: Write, user: Path, run: Run) -> None:
+    write(user, {"explains.py": "import wren\ndef f(x): return wren.FunctionExecutor().explain(f)"})
+    with pytest.raises(Unsupported, match=r"call explain\(\) where its client runs"):
+        run("import explains", "explains.f, 1")

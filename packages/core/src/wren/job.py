@@ -37,7 +37,11 @@ class Choice(NamedTuple):
     def of(cls, include: Iterable[Any] | None, exclude: Iterable[Any] | None) -> "Choice":
         """What a caller has given: names, paths and modules."""
         included = None if include is None else _checked_modules("include_modules", include)
-        return cls(included, _checked_modules("exclude_modules", exclude or ()) if not included else ())
+        excluded = _checked_modules("exclude_modules", exclude or ())
+        for each in excluded:
+            if os.sep in each:
+                raise BindingError(f"exclude_modules has the path {each}: give names of modules")
+        return cls(included, () if included else excluded)
 
 
 DETECTED: Final = Choice()

@@ -347,7 +347,10 @@ class Compute(ABC, Generic[Options]):
 
     @abstractmethod
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        """What the runtime has."""
+        """What the runtime has.
+
+        Asked once by an executor, before the first job that needs something which may not be there; raises as `deploy`.
+        """
 
     def check(self) -> Iterator[Check]:
         """Try the configured service, for `wren doctor`; leaves nothing behind."""

@@ -1,7 +1,7 @@
 """Packs modules: what belongs to each on the disk, and an archive that is the same for the same files.
 
-A package travels whole, with its data and whatever it imports by ways that nobody can see.  What is left out: bytecode,
-and what begins with a dot, as .git, .venv and .env do: that is nobody's code, and may be secret.
+A package travels whole, with its data and whatever it imports by ways that nobody can see.  What is left out: bytecode
+beside its source, and what begins with a dot, as .git, .venv and .env do: that is nobody's code, and may be secret.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from wren.wire import Blob
 __all__ = ["Archive", "File", "Unit", "files_of", "pack"]
 
 _TIME: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can have
-_LEFT_OUT: Final = (".pyc", ".pyo", "~")
+_CACHE: Final = "__pycache__"
 
 
 class Unit(NamedTuple):
@@ -75,7 +75,7 @@ def _walk(folder: str, place: str, excluded: Collection[str], seen: set[str]) ->
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         inner = f"{place}/{entry.name}"
-        if entry.name.startswith(".") or entry.name == "__pycache__" or entry.name.endswith(_LEFT_OUT):
+        if entry.name.startswith(".") or entry.name == _CACHE or entry.name.endswith("~"):
             continue
         if entry.is_dir():
             yield from _walk(entry.path, inner, excluded, seen)

@@ -104,13 +104,13 @@ class Luggage:
     def _say_missing(self, missing: Sequence[Need], chosen: Chosen) -> str:
         first = missing[0]
         name = first.source.name
-        others = sorted({need.source.name for need in missing} - {name})
+        others = sorted({need.source.name.partition(".")[0] for need in missing} - {name.partition(".")[0]})
         said = f"the module {name} (needed by {first.by}) neither travels nor is in {self._runtime}"
         if others:
             said += f", and likewise {', '.join(others)}"
         if first.source.kind is Kind.OWN:
             why = next((why for left, why in chosen.left.items() if f"{name}.".startswith(f"{left}.")), "")
-            return f"{said}, as it is {why}: name it in include_modules, or leave that and exclude_modules out"
+            return f"{said}, as {why}: name it in include_modules, or leave that and exclude_modules out"
         top = name.partition(".")[0]
         found = "==".join(versions_of([top]).get(top, (top,)))
         cures = [f"use a runtime, an image, that has it (pip install '{found}')"]

@@ -113,10 +113,14 @@ def _is_installed(root: str, top: str) -> bool:
     return os.path.basename(root) in _SITES or root in _site_folders() or _is_recorded(root, top)
 
 
-@cache
+@cache  # the standard library has modules that it does not count among its own: its tests
 def _site_folders() -> frozenset[str]:
     paths = sysconfig.get_paths()
-    folders = [paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]
+    folders = [
+        *(paths[name] for name in ("purelib", "platlib", "stdlib", "platstdlib")),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    ]
     return frozenset(map(os.path.abspath, folders))
 
 

@@ -40,10 +40,10 @@ def choose(needs: Mapping[str, Need], choice: Choice) -> Chosen:
         return Chosen({}, dict.fromkeys(own, "include_modules is None"))
     if choice.include:
         included = {unit.name: (unit, "named in include_modules") for unit in map(_included, choice.include) if unit}
-        left = {name: "not named in include_modules" for name in own if name not in included}
+        left = {name: "it is not named in include_modules" for name in own if name not in included}
         return Chosen(included, {name: why for name, why in left.items() if not _is_in(name, included)})
     excluded = set(choice.exclude)
-    left = {name: "named in exclude_modules" for name in [*own, *excluded] if _is_in(name, excluded)}
+    left = {name: "it is named in exclude_modules" for name in [*own, *excluded] if _is_in(name, excluded)}
     return Chosen({name: found for name, found in own.items() if name not in left}, left, choice.exclude)
 
 

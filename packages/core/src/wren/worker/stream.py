@@ -28,6 +28,7 @@ back with `readinto` they need none either, which is what out-of-band buffers wo
 a list of them.
 """
 
+import copyreg
 import functools
 import gc
 import io
@@ -35,7 +36,6 @@ import os
 import pickle
 import struct
 import sys
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import CodeType
@@ -185,7 +185,7 @@ def _pickler() -> type[pickle.Pickler]:
     """cloudpickle's, whose code keeps the name of its file: since 3.1.3 it is left out, and lines of tracebacks too."""
     import cloudpickle
 
-    reducers: ChainMap[type, Any] = cloudpickle.Pickler.dispatch_table
+    reducers: Mapping[type, Any] = cloudpickle.Pickler.dispatch_table
     reduce_code = reducers[CodeType]
 
     def keep_file(code: CodeType) -> tuple[Any, ...]:
@@ -193,17 +193,24 @@ def _pickler() -> type[pickle.Pickler]:
         named = (code.co_filename if value == _NO_FILE else value for value in values)
         return (make, tuple(named), *rest)
 
-    own: dict[type, Any] = {
-        CodeType: keep_file,
-        type(cache(len)): _reduce_cached,
-        functools.cached_property: _reduce_property,
-    }
-
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
-        # Not merged: into the last of the base class's go those of modules that are imported later.
-        dispatch_table = ChainMap(own, *reducers.maps)  # noqa: RUF012 - as the base class has it
+        dispatch_table = _Reducers(
+            {
+                **reducers,
+                CodeType: keep_file,
+                type(cache(len)): _reduce_cached,
+                functools.cached_property: _reduce_property,
+            }
+        )
 
     return Pickler
+
+
+class _Reducers(dict[type, Any]):
+    """How types are pickled, those too whose modules are imported later, as numpy's ufuncs."""
+
+    def __missing__(self, kind: type) -> Any:
+        return copyreg.dispatch_table[kind]
 
 
 def cached(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

@@ -67,7 +67,7 @@ def test_a_package_travels_whole_but_for_what_is_hidden_and_bytecode(write: Writ
     files = ["whole/__init__.py", "whole/a.py", "whole/data/b.csv", "whole/sub/__init__.py"]
     write({**dict.fromkeys(files, ""), "whole/.env": "secret", "whole/.git/x": "", "whole/a.py~": "", "beside.py": ""})
     imported("whole.a")
-    write({"whole/a.py": "def f(): ...", "whole/__pycache__/a.cpython-311.pyc": "", "whole/b.pyc": ""})
+    write({"whole/a.py": "def f(): ...", "whole/__pycache__/a.cpython-311.pyc": ""})
     assert packed(importlib.reload(imported("whole.a")).f) == files
 
 
@@ -201,6 +201,19 @@ def test_what_data_is_made_of_is_looked_at(write: Write, packed: Packed) -> None
         packed(len, imported("data").D())
 
 
+def test_all_that_is_missing_is_named(write: Write, packed: Packed) -> None:
+    write({"one.py": "import two_missing.a, two_missing.b, three_missing\ndef f(): ..."})
+    names = ("two_missing", "two_missing.a", "two_missing.b", "three_missing")
+    sys.modules.update({name: type(sys)(name) for name in names})
+    try:
+        function = imported("one").f
+    finally:
+        for name in names:
+            del sys.modules[name]
+    with pytest.raises(ModuleError, match=r"^the module two_missing .*, and likewise three_missing: use a runtime"):
+        packed(function)
+
+
 @pytest.mark.parametrize("choice", [{"include": None}, {"include": ["two"]}, {"exclude": ["one"]}])
 def test_a_needed_module_that_is_left_out_is_an_error(write: Write, packed: Packed, choice: dict[str, Any]) -> None:
     write({"one.py": "def f(): ...", "two.py": ""})
@@ -260,6 +273,11 @@ def test_a_foreign_error_of_describe_is_the_plugins_fault(
     assert issubclass(ModuleError, WrenError)
 
 
+def test_a_path_cannot_be_excluded() -> None:
+    with pytest.raises(BindingError, match=r"exclude_modules has the path /somewhere/x\.py: give names of modules"):
+        Choice.of([], ["/somewhere/x.py"])
+
+
 # ---- in words
 
 
@@ -284,7 +302,7 @@ def test_an_explanation_has_a_row_for_each_module(write: Write) -> None:
     assert rows["missing_module"].why == "missing in the runtime: perhaps needed by line 3 of one"
     explanation = explained(function, BARE, exclude=["two"])
     assert repr(explanation).startswith("<1 of 4 modules travel, ")
-    assert explanation[1].why == "named in exclude_modules; missing in the runtime"
+    assert explanation[1].why == "it is named in exclude_modules; missing in the runtime"
 
 
 def test_on_localhost_an_explanation_says_that_nothing_travels(write: Write) -> None:
