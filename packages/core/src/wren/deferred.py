@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from wren.binding import Bound, reducer_parameter
-from wren.errors import CallError
+from wren.errors import CallError, Unsupported
 from wren.futures import Future
 from wren.inline import DeferredFuture, DeferredTable, lock
 from wren.job import CallOptions
@@ -39,11 +39,14 @@ class DeferredEngine:
     def __init__(self, memory: int | None) -> None:
         self.id = f"deferred-{next(_executors)}"
         self.limits = Limits()  # the client knows them
-        self.remote: str | None = None  # what the outer call can import the others can, too
         self._memory = memory
         self._numbers = itertools.count()
         self._tables: weakref.WeakSet[DeferredTable] = weakref.WeakSet()
         process.recorder = process.recorder or Recorder()
+
+    def explain(self, *_: object) -> NoReturn:
+        """Which modules travel is the client's to say."""
+        raise Unsupported("a worker cannot say which modules travel to it: call explain() where its client runs")
 
     def number(self) -> str:
         return f"{next(self._numbers):03d}"

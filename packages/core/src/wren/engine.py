@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wren import callbacks, plugins
 from wren.binding import Bound, reducer_parameter
@@ -29,13 +29,13 @@ from wren.examiner import Examiner
 from wren.flights import Flights, Rules
 from wren.futures import Future, futures_of, wait_all
 from wren.invoker import Invoker
-from wren.job import CallOptions, Job
+from wren.job import CallOptions, Choice, Job
 from wren.leftovers import Leftovers
 from wren.maker import Maker
 from wren.nested import Follower
 from wren.recorder import recorder
 from wren.reducers import prepare_reduction
-from wren.serialize import argument_sizes
+from wren.serialize import argument_sizes, pickle_function
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import load_stored, read_status
 from wren.table import CallTable
@@ -45,6 +45,10 @@ from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
 from wren.worker.nested import process
 from wren.worker.run import remove
+from wren.worker.stream import cloudpickle_chunks
+
+if TYPE_CHECKING:
+    from wren.modules.explanation import Explanation
 
 __all__ = ["Engine"]
 
@@ -182,10 +186,12 @@ class Engine:
         """What the backend can take."""
         return self.compute.limits
 
-    @property
-    def remote(self) -> str | None:
-        """The backend's name, where its workers do not import this machine's files."""
-        return None if self.compute.shell is Shell.PIPE else self.compute.name
+    def explain(self, function: Callable[..., Any], data: Any, choice: Choice) -> "Explanation":
+        """Which modules a call needs, and what of them travels.  SerializationError, ModuleError, BackendError."""
+        from wren.modules.explanation import explain
+
+        pickles = [pickle_function(function), cloudpickle_chunks(data)]
+        return explain(pickles, choice, self.maker.runtime_info())
 
     # ---- jobs
 

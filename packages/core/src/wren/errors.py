@@ -19,6 +19,7 @@ __all__ = [
     "CallLost",
     "CallTimeout",
     "ConfigError",
+    "ModuleError",
     "MonitorError",
     "NoSuchJob",
     "NoSuchKey",
@@ -83,6 +84,10 @@ class BindingError(WrenError, TypeError):
 
 class SerializationError(WrenError, TypeError):
     """A function, an argument or a result that cannot be pickled; the text names it and the reason."""
+
+
+class ModuleError(WrenError):
+    """A module that the function needs can neither travel nor is in the runtime; the text names it and the cure."""
 
 
 # ---- what a backend says (the errors that `wren.spi.Compute` may raise or report)

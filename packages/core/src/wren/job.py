@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from wren.defaults import TIMEOUT, left_out, number
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wren.entries import Entry
     from wren.nested import Followed
 
-__all__ = ["CallOptions", "Job", "Work", "make_header"]
+__all__ = ["DETECTED", "CallOptions", "Choice", "Job", "Work", "make_header"]
 
 RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller names nothing else
 RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
@@ -25,6 +26,26 @@ _NO_LIMITS: Final = Limits()
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
+
+
+class Choice(NamedTuple):
+    """Which modules travel: names, or absolute paths."""
+
+    include: tuple[str, ...] | None = ()  # in place of those that are found; empty: those; None: none
+    exclude: tuple[str, ...] = ()  # of those that are found
+
+    @classmethod
+    def of(cls, include: Iterable[Any] | None, exclude: Iterable[Any] | None) -> "Choice":
+        """What a caller has given: names, paths and modules."""
+        included = None if include is None else _checked_modules("include_modules", include)
+        excluded = _checked_modules("exclude_modules", exclude or ())
+        for each in excluded:
+            if os.sep in each:
+                raise BindingError(f"exclude_modules has the path {each}: give names of modules")
+        return cls(included, () if included else excluded)
+
+
+DETECTED: Final = Choice()
 
 
 class CallOptions(NamedTuple):
@@ -37,6 +58,7 @@ class CallOptions(NamedTuple):
     memory: int | None = None  # MiB; None: the executor's
     per_activation: int = 1  # calls that share one
     persist: bool | None = None  # results are stored, and stay; None: as the executor says
+    choice: Choice = DETECTED
 
     def __repr__(self) -> str:
         return without(self, "env")
@@ -53,6 +75,7 @@ class CallOptions(NamedTuple):
         memory: int | None = None,
         per_activation: int = 1,
         persist: bool | None = None,
+        choice: Choice = DETECTED,
     ) -> "CallOptions":
         """Checked options; values of `extra_env` become str, None stays and unsets."""
         return cls(
@@ -63,7 +86,23 @@ class CallOptions(NamedTuple):
             None if memory is None else _checked_memory(memory, limits.memory),
             _whole("calls_per_activation", per_activation, 1, "how many calls share an activation"),
             persist,
+            choice,
         )
+
+
+def _checked_modules(name: str, given: Iterable[Any]) -> tuple[str, ...]:
+    if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+        raise BindingError(f"{name} is {given!r}: give a list of names or paths")
+    modules = tuple(each.__name__ if isinstance(each, ModuleType) else each for each in given)
+    for each in modules:
+        if not isinstance(each, str | os.PathLike) or not os.fspath(each):
+            raise BindingError(f"{name} has {each!r}: give names of modules, or paths of their files or folders")
+    # Not by pathlib, whose import would be the first.
+    return tuple(os.path.abspath(each) if _is_path(each) else str(each) for each in modules)  # noqa: PTH100
+
+
+def _is_path(module: str | os.PathLike[str]) -> bool:
+    return not isinstance(module, str) or os.sep in module or module in (".", "..")
 
 
 def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
@@ -168,10 +207,12 @@ class Job:
     depth: int = 0  # of a nested one: how many calls deep
     name: str = ""  # of its function, for people
     entry: "Entry | None" = None  # where job records are written
+    modules: Sequence[Buffer] = ()  # packed, where they ride along
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""
-        return Invocation(self.header, calls, self.arguments, self.function, attempt, self.options.timeout)
+        shared = self.arguments, self.function, attempt, self.options.timeout, self.modules
+        return Invocation(self.header, calls, *shared)
 
 
 def make_header(
@@ -187,9 +228,10 @@ def make_header(
     gathered: bool = False,
     inline: int | None = None,
     heartbeat: float | None = None,
+    modules: Blob | None = None,
 ) -> Header:
     """The header of a new job, with a key of its own."""
     key, env, timeout = os.urandom(32), options.env, options.timeout
     # By position, as by name they take twice as long.
     shared = storage, bucket, None, env, inject, timeout, persist, gathered, inline, heartbeat
-    return Header(executor, job, key, blob, _PYTHON, None, *shared)
+    return Header(executor, job, key, blob, _PYTHON, modules, *shared)

@@ -45,7 +45,7 @@ def prepare_reduction(
     inputs = Gather(header.executor, header.job, header.mac_key, header.bucket, 0, calls, mapping.attempts, parameter)
     try:
         gathering = reducing_work._replace(arguments=GatheredArguments([inputs]))
-        reducing = engine.maker.make(f"R{number}", gathering, reads_storage=stored, outer=outer)
+        reducing = engine.maker.make(f"R{number}", gathering, reads_storage=stored, beside=mapping_work, outer=outer)
     except BaseException:  # neither will be launched, whatever it is
         engine.leftovers.discard(mapping)
         raise

@@ -92,12 +92,32 @@ class Runtime(NamedTuple):
 
 
 class RuntimeInfo(NamedTuple):
-    """What a runtime has: decides which modules must travel."""
+    """What a runtime has: decides what a function must bring along.
+
+    `wren.worker.inventory` finds it out where it runs.  `modules` are names of modules beside the standard library;
+    each stands for all that is in it.  With none it is not known what is there, and no import is found missing.
+    """
 
     python: str  # "3.12"
-    platform: str
+    platform: str  # as `sysconfig.get_platform()` has it
     modules: frozenset[str] = frozenset()
     digest: str = ""
+
+    @classmethod
+    def read(cls, said: str | bytes) -> "RuntimeInfo":
+        """What `python -m wren.worker.inventory` has printed; ValueError if this is something else."""
+        import json
+
+        raw = json.loads(said)
+        try:
+            return cls(raw["python"], raw["platform"], frozenset(raw["modules"]))
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"{raw!r} says nothing of a runtime") from error
+
+    def has(self, module: str) -> bool:
+        """Whether it has the module of that dotted name, or may have it, as nothing is known of its modules."""
+        parts = module.split(".")
+        return not self.modules or any(".".join(parts[:length]) in self.modules for length in range(1, len(parts) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +175,7 @@ class Invocation(NamedTuple):
     function: Sequence[wire.Buffer]  # the pickled function, in chunks; see `payload`
     attempt: int = 0
     timeout: float | None = None  # seconds each call may run
+    modules: Sequence[wire.Buffer] = ()  # packed, in chunks, where they ride along; see `payload`
     delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
     since: float = 0.0  # when it was handed over first (`time.monotonic`)
     redeployed: bool = False  # since then
@@ -169,16 +190,17 @@ class Invocation(NamedTuple):
         return object.__hash__(self)
 
     def __repr__(self) -> str:
-        return wire.without(self, "function")
+        return wire.without(self, "function", "modules")
 
     def payload(self) -> bytes:
-        """The invocation in wire v1's JSON: the function goes along unless it is stored."""
+        """The invocation in wire v1's JSON: the function and its modules go along unless they are stored."""
         calls = [
             wire.Call(call, self.arguments.stored(call) or b"".join(self.arguments.pickled(call)))
             for call in self.calls
         ]
         code = b"".join(self.function) if self.header.function.key is None else None
-        return wire.encode(wire.Payload(self.header, self.attempt, calls, code))
+        archive = b"".join(self.modules) or None
+        return wire.encode(wire.Payload(self.header, self.attempt, calls, code, archive))
 
 
 class Receipt(NamedTuple):
@@ -326,7 +348,10 @@ class Compute(ABC, Generic[Options]):
 
     @abstractmethod
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        """What the runtime has."""
+        """What the runtime has.
+
+        Asked once by an executor, before the first job that needs something which may not be there; raises as `deploy`.
+        """
 
     def check(self) -> Iterator[Check]:
         """Try the configured service, for `wren doctor`; leaves nothing behind, also when what it tries fails.
