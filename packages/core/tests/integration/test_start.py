@@ -216,6 +216,48 @@ def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
     run_python(dedented(program) + TOGETHER + dedented(check))
 
 
+def test_a_client_that_ignores_its_children_is_told_how_they_ended(run_python: RunPython) -> None:
+    program = """
+        both()
+        slow = executor.call_async(lambda: time.sleep(0.5) or signal.getsignal(signal.SIGCHLD), ())
+        while not slow.running():
+            time.sleep(0.01)
+        error = executor.call_async(os._exit, (3,)).exception(20)
+        assert "exit code 3" in str(error), error
+        assert slow.result(20) == signal.SIG_IGN  # as with any other worker
+    """
+    run_python("import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)" + TOGETHER + dedented(program))
+
+
+def test_an_interrupt_of_all_that_the_client_has_started_ends_no_worker(run_python: RunPython) -> None:
+    program = """
+        both()
+        future = executor.call_async(time.sleep, (0.3,))
+        while not future.running():
+            time.sleep(0.01)
+        zygote.process.send_signal(signal.SIGINT)
+        assert future.exception(20) is None
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+def test_a_thread_that_the_interpreter_starts_does_not_keep_their_parent(run_python: RunPython, tmp_path: Path) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(
+        SITE + "    threading.Thread(target=time.sleep, args=(600,)).start()"
+    )
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        first = both()
+        while first & both():
+            assert isinstance(executor.call_async(os._exit, (3,)).exception(20), WorkerLost)
+        assert zygote.process.returncode == 0
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
 SITE = """
 import os, sys, threading, time
 if "wren.worker" in "".join(sys.orig_argv):
