@@ -258,6 +258,35 @@ def test_a_thread_that_the_interpreter_starts_does_not_keep_their_parent(run_pyt
     run_python(dedented(program) + TOGETHER + dedented(check))
 
 
+def test_a_parent_that_was_stopped_is_made_to_say_how_they_ended(run_python: RunPython) -> None:
+    program = """
+        both()
+        zygote.process.send_signal(signal.SIGSTOP)
+        error = executor.call_async(os._exit, (3,)).exception(20)
+        assert "exit code 3" in str(error), error
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+@pytest.mark.parametrize("how", ["time.sleep(600)", "os.kill(os.getpid(), 19)"], ids=["busy", "stopped"])
+def test_a_parent_that_hangs_before_it_forks_them_is_given_up_after_a_while(
+    run_python: RunPython, tmp_path: Path, how: str
+) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(SITE.replace("wren.worker", "wren.worker.zygote") + f"    {how}")
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        from wren.local import policy
+        policy.START_SECONDS = 3.0
+        assert executor.call_async(len, ("abc",)).result(30) == 3
+        both()
+        assert zygote.process.returncode == -signal.SIGKILL
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
 SITE = """
 import os, sys, threading, time
 if "wren.worker" in "".join(sys.orig_argv):

@@ -69,9 +69,13 @@ class Forked:
     def kill(self) -> None:
         """Kill it and what it started.  Its end is seen as any other."""
         self._channels.cut()
-        if self.pid and self._zygote.process.poll() is None:  # which keeps the number from being another's by now
+        zygote = self._zygote.process
+        if self.pid and zygote.poll() is None:  # which keeps the number from being another's by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+        elif not self._channels.ended():  # it has not come so far that it would end by that
+            zygote.kill()
+        zygote.send_signal(signal.SIGCONT)  # it may have been stopped, and is to say how this one ended
 
     def wait(self) -> tuple[int, bytes]:
         """After its end: exit code (negative: signal) and last output."""
