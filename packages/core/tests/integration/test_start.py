@@ -198,6 +198,25 @@ def test_they_end_with_their_parent_and_others_take_their_place(run_python: RunP
     run_python(TOGETHER + dedented(program))
 
 
+def test_their_parents_end_costs_each_the_call_that_it_ran_and_no_other(run_python: RunPython) -> None:
+    program = """
+        from wren.local.process import WorkerProcess
+        unclaimed = WorkerProcess.unclaimed
+        def slowly(worker):
+            time.sleep(0.05)  # in which the worker goes on
+            return unclaimed(worker)
+        both()
+        futures = executor.map(lambda _: time.sleep(0.001), range(2000))
+        while not futures[500].done():
+            time.sleep(0.001)
+        WorkerProcess.unclaimed = slowly
+        zygote.process.kill()
+        lost = [future for future in futures if future.exception(20)]
+        assert len(lost) <= 2, len(lost)
+    """
+    run_python(TOGETHER + dedented(program))
+
+
 def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
     run_python: RunPython, tmp_path: Path
 ) -> None:
