@@ -105,6 +105,22 @@ def test_executors_and_workers_that_end_leave_no_descriptor(run_python: RunPytho
     run_python(FIRST + dedented(program))
 
 
+def test_a_number_of_workers_that_cannot_be_leaves_nothing_that_has_ended(run_python: RunPython) -> None:
+    program = """
+        import wren
+        from wren.local import start
+        executor = wren.FunctionExecutor(config={"wren": {"backend": "localhost"}, "localhost": {"workers": -1}})
+        try:
+            executor.call_async(len, ("abc",))
+        except wren.errors.ConfigError:
+            pass
+        with wren.local_executor(workers=1) as other:
+            (spare,) = start._spares
+            assert other.call_async(os.getpid, ()).result(20) == spare.process.pid
+    """
+    run_python("import os\n" + dedented(program))
+
+
 TOGETHER = """
 import os, signal, subprocess, sys, time
 import wren

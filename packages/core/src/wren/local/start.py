@@ -139,7 +139,7 @@ def prepare(count: int) -> None:
     if not _first or _spares or here.is_worker:
         return
     with contextlib.suppress(OSError, RuntimeError):  # who needs them will meet that, too
-        _spares.extend([_alone()] if count == 1 else _Zygote(count).workers)
+        _spares.extend([_alone()] if count < 2 else _Zygote(count).workers)
 
 
 def start() -> Started:
