@@ -121,6 +121,8 @@ def test_a_number_of_workers_that_cannot_be_leaves_nothing_that_has_ended(run_py
     run_python("import os\n" + dedented(program))
 
 
+QUIET = 'import warnings; warnings.simplefilter("ignore", DeprecationWarning)'  # of forks beside threads
+
 TOGETHER = """
 import os, signal, subprocess, sys, time
 import wren
@@ -231,6 +233,42 @@ def test_their_parents_end_costs_each_the_call_that_it_ran_and_no_other(run_pyth
         assert len(lost) <= 2, len(lost)
     """
     run_python(TOGETHER + dedented(program))
+
+
+def test_a_client_that_forks_while_a_worker_is_buried_does_not_wait_for_the_child(run_python: RunPython) -> None:
+    program = """
+        from wren.local.process import WorkerProcess
+        reap, children = WorkerProcess.reap, []
+        def reap_slowly(worker):
+            children.append(os.fork())
+            if not children[-1]:
+                time.sleep(600)
+            return reap(worker)
+        WorkerProcess.reap = reap_slowly
+        first = both()
+        while first & both():
+            assert isinstance(executor.call_async(os._exit, (3,)).exception(20), WorkerLost)
+        assert zygote.process.returncode == 0
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    """
+    run_python(QUIET + TOGETHER + dedented(program))
+
+
+def test_a_client_may_fork_while_it_waits_for_their_parent(run_python: RunPython) -> None:
+    program = """
+        import threading
+        both()
+        threading.Thread(target=zygote.process.wait, daemon=True).start()
+        time.sleep(0.1)
+        child = os.fork()
+        if not child:
+            sys.exit(len(both()))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        both()
+    """
+    run_python(QUIET + TOGETHER + dedented(program))
 
 
 def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(

@@ -94,10 +94,8 @@ class Pool:
         return self._loop.ask(lambda: [worker.process.pid for worker in self._workers])
 
     def abandon(self) -> None:
-        """In a forked child: close the parent's descriptors, so that the workers end with the parent."""
+        """In a forked child: close the parent's descriptors.  Those of the workers `wren.local.start` has closed."""
         self._loop.close()
-        for worker in self._workers:
-            worker.process.close()
 
     # ---- wren.local.loop.Owner
 
