@@ -366,24 +366,25 @@ if "wren.worker" in "".join(sys.orig_argv):
 """
 
 
-@pytest.mark.parametrize(
-    ("trouble", "words"),
-    [
-        ("    os.write(2, b'no way'); os._exit(7)", "exit code 7; its last output: no way"),
-        ("    def fork(): raise BlockingIOError(11, 'no room')\n    os.fork = fork", "cannot be forked"),
-    ],
-    ids=["the zygote", "a worker"],
-)
-def test_who_cannot_start_says_why(run_python: RunPython, tmp_path: Path, trouble: str, words: str) -> None:
-    tmp_path.joinpath("sitecustomize.py").write_text(SITE + trouble)
-    program = f"""
-        import os
-        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
-        import wren
-        executor = wren.local_executor(workers=2)
-        print(executor.call_async(len, ("abc",)).exception(20))
-    """
-    assert words in run_python(dedented(program))
+def without_start(trouble: str, folder: Path) -> str:
+    folder.joinpath("sitecustomize.py").write_text(SITE + trouble)
+    return f"""
+import os
+os.environ["PYTHONPATH"] = {str(folder)!r}
+import wren
+executor = wren.local_executor(workers=2)
+"""
+
+
+def test_who_cannot_start_says_why(run_python: RunPython, tmp_path: Path) -> None:
+    program = without_start("    os.write(2, b'no way'); os._exit(7)", tmp_path)
+    said = run_python(program + "print(executor.call_async(len, ('abc',)).exception(20))")
+    assert "exit code 7; its last output: no way" in said
+
+
+def test_where_there_is_room_for_one_process_that_does_the_calls(run_python: RunPython, tmp_path: Path) -> None:
+    program = without_start("    def fork(): raise BlockingIOError(11, 'no room')\n    os.fork = fork", tmp_path)
+    run_python(program + "assert executor.get_result(executor.map(abs, range(9)), timeout=20) == list(range(9))")
 
 
 def dedented(program: str) -> str:

@@ -32,7 +32,7 @@ from wren.wire import Buffer
 from wren.worker import stream
 from wren.worker.deaths import ending
 
-STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
+STARTS: Final = 3  # workers that may end by themselves before they are ready, in a row: the third needs no zygote
 
 
 class Pool:
