@@ -145,8 +145,10 @@ def _wait_and_load(futures: list[Future[Any]], timeout: float | None, *, until_f
 
 
 def _load(future: Future[Any]) -> bool:
-    """Unpickle a result that has come; whether there was something to unpickle."""
+    """Unpickle a result that has come; whether there is, or once was, something to unpickle."""
     table, call = future.table, future.call
+    if table.loaded[call]:  # in an earlier round: who waits for long asks again
+        return True
     if table.states[call] != OK or type(table.values[call]) is not Pickled:
         return False
     with contextlib.suppress(Exception):  # whatever that raises, it does so again when its turn has come

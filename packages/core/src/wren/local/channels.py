@@ -11,6 +11,7 @@ lifeline ──▶ nothing; its closing kills the worker
 
 import fcntl
 import os
+import select
 from contextlib import ExitStack
 from typing import Final
 
@@ -50,6 +51,12 @@ class Channels:
     def cut(self) -> None:
         """Have the kernel kill the worker, and its group.  Idempotent."""
         self._lifeline.close()
+
+    def ended(self) -> bool:
+        """Whether nobody can send results any more."""
+        poll = select.poll()
+        poll.register(self.results, 0)
+        return bool(poll.poll(0))
 
 
 def pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:

@@ -32,7 +32,7 @@ from wren.wire import Buffer
 from wren.worker import stream
 from wren.worker.deaths import ending
 
-STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
+STARTS: Final = 3  # workers that may end by themselves before they are ready, in a row: the third needs no zygote
 
 
 class Pool:
@@ -94,10 +94,8 @@ class Pool:
         return self._loop.ask(lambda: [worker.process.pid for worker in self._workers])
 
     def abandon(self) -> None:
-        """In a forked child: close the parent's descriptors, so that the workers end with the parent."""
+        """In a forked child: close the parent's descriptors.  Those of the workers `wren.local.start` has closed."""
         self._loop.close()
-        for worker in self._workers:
-            worker.process.close()
 
     # ---- wren.local.loop.Owner
 
@@ -348,7 +346,7 @@ class Pool:
         """Leave a worker nothing but the call that it runs, so that killing it hits no other, if that ends just now."""
         self._take_back(worker, worker.process.unclaimed())
         while self._readable(worker):
-            pass
+            pass  # until the pipe is empty: something that the worker started may hold it open
 
     def _find(self, invocation: Invocation) -> Task | None:
         return next((task for task in self._tasks.values() if task.invocation is invocation), None)
@@ -431,12 +429,10 @@ class Pool:
     def _exited(self, worker: Worker) -> None:
         """A worker is gone: its last results count, the running call is lost, the rest goes elsewhere."""
         process = worker.process
-        while self._readable(worker):
-            pass  # until the pipe is empty: something that the worker started may hold it open
+        self._settle_down(worker)  # it may yet run: of two from one process, only that has gone
         for fd in (process.results, process.tasks, process.ended):
             self._loop.unwatch(fd)
         self._workers.remove(worker)
-        self._take_back(worker, process.unclaimed())
         code, output = process.reap()
         for batch in worker.batches:
             error = worker.verdict or lost(process.pid, code, output)
