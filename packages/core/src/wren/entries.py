@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -12,7 +13,7 @@ from wren.table import CANCELLED, FAILED, OK, CallTable
 from wren.wire import Failure
 from wren.worker.run import str_of
 
-__all__ = ["Columns", "Entry", "Place", "Single", "loop"]
+__all__ = ["Columns", "Entry", "Place", "Single", "loop", "runs"]
 
 Place: TypeAlias = tuple[str, str]  # the names of a backend and a storage
 
@@ -24,6 +25,8 @@ PRINTED: Final = 4_000  # of those of one call, at most: its last ones; likewise
 MESSAGE: Final = 2_000  # characters of an exception's message, its first ones
 # Times of each call are kept of jobs of so many calls, which have taken so many seconds for each: writing takes 1 %.
 TIMED, WORTH = 10_000, 1e-4
+
+_ONE_DONE: Final = bytes((OK,))
 
 
 class Columns(NamedTuple):
@@ -118,6 +121,33 @@ class Entry:
         if job.logs:
             line["logs"], line["unlogged"] = _logs(self)
         return line
+
+
+def runs(over: "deque[Entry | tuple[Any, ...]]") -> Iterator[Entry | list[Single]]:
+    """What is over, taken from a queue: jobs one by one, and single calls in loops, as they follow each other."""
+    run: list[Single] = []
+    while True:
+        try:
+            each = over.popleft()
+        except IndexError:
+            break
+        made = each if isinstance(each, Entry) else _made(each)
+        if run and not (isinstance(made, Single) and made.job.follows(run[-1].job)):
+            yield run
+            run = []
+        if isinstance(made, Single):
+            run.append(made)
+        else:
+            yield made
+    if run:
+        yield run
+
+
+def _made(told: tuple[Any, ...]) -> Entry | Single:
+    """`Columns`, and when the job was over."""
+    job, ended = Columns._make(told[:-1]), told[-1]
+    single = job.states == _ONE_DONE and not job.logs
+    return Single(job, ended) if single else Entry(job, ended=ended)
 
 
 def _head(job: Columns, calls: int) -> dict[str, Any]:
