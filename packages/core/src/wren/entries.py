@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -12,7 +13,7 @@ from wren.table import CANCELLED, FAILED, OK, CallTable
 from wren.wire import Failure
 from wren.worker.run import str_of
 
-__all__ = ["Columns", "Entry", "Place", "Single", "loop"]
+__all__ = ["Columns", "Entry", "Place", "loop", "runs"]
 
 Place: TypeAlias = tuple[str, str]  # the names of a backend and a storage
 
@@ -24,6 +25,8 @@ PRINTED: Final = 4_000  # of those of one call, at most: its last ones; likewise
 MESSAGE: Final = 2_000  # characters of an exception's message, its first ones
 # Times of each call are kept of jobs of so many calls, which have taken so many seconds for each: writing takes 1 %.
 TIMED, WORTH = 10_000, 1e-4
+
+_ONE_DONE: Final = bytes((OK,))
 
 
 class Columns(NamedTuple):
@@ -39,6 +42,8 @@ class Columns(NamedTuple):
     stopped: Sequence[float]
     logs: dict[int, str]
 
+    ended: float | None = None  # when it was over
+
     @classmethod
     def of(cls, job: Job, place: Place) -> "Columns":
         """Those of a job; they are filled in as it goes on."""
@@ -46,31 +51,24 @@ class Columns(NamedTuple):
         times = table.started, table.stopped
         return cls(table.executor_id, table.job_id, table.submitted, job.name, place, table.states, *times, table.logs)
 
-    def follows(self, before: "Columns") -> bool:
-        """Whether it is the next single call of a loop."""
-        return (
-            self.executor_id == before.executor_id
-            and self.name == before.name
-            and self.job_id[0] == before.job_id[0] == "A"
-            and int(self.job_id[1:]) == int(before.job_id[1:]) + 1
-        )
+    @property
+    def plain(self) -> bool:
+        """Whether it is a single call that had a result, and there is nothing else to tell of it."""
+        return self.states == _ONE_DONE and not self.logs and self.job_id[0] == "A"
+
+    def goes_on(self, before: "Columns") -> bool:
+        """Whether it may be of the same loop."""
+        return self.executor_id == before.executor_id and self.name == before.name
 
 
-class Single(NamedTuple):
-    """A single call that had a result, and of which there is nothing else to tell."""
-
-    job: Columns
-    ended: float
-
-
-def loop(run: Sequence[Single]) -> dict[str, Any]:
-    """The line of single calls that follow each other, or of one."""
-    first, (last, ended) = run[0].job, run[-1]
-    line = _head(first, len(run)) | {"done": len(run), "ended": ended}
+def loop(run: Sequence[Columns]) -> dict[str, Any]:
+    """The line of single calls that follow each other."""
+    first, last = run[0], run[-1]
+    line = _head(first, len(run)) | {"done": len(run), "ended": last.ended}
     if len(run) > 1:
         line["last"] = last.job_id
-    started, stopped = [each.job.started[0] for each in run], [each.job.stopped[0] for each in run]
-    return line | _times(first.submitted, ended, started, stopped)
+    started, stopped = [each.started[0] for each in run], [each.stopped[0] for each in run]
+    return line | _times(first.submitted, last.ended or 0.0, started, stopped)
 
 
 class Entry:
@@ -78,12 +76,12 @@ class Entry:
 
     __slots__ = ("ended", "failures", "job", "logged", "next", "room", "table", "told", "values", "written")
 
-    def __init__(self, job: Columns, table: CallTable | None = None, ended: float | None = None) -> None:
+    def __init__(self, job: Columns, table: CallTable | None = None) -> None:
         self.job = job
         self.values: Sequence[Any] = () if table is None else table.values  # until it is over
         self.table = table if table is not None and table.reference is not None else None  # of a job that persists
         self.failures: list[tuple[int, Any]] = []  # when it is over: the first of them, by call
-        self.ended = ended  # when it was over
+        self.ended = job.ended
         self.written: tuple[int, int, int] | None = None  # the counts in its last line
         self.next = 0.0  # when it is to be looked at again, by the monotonic clock
         self.told: set[int] = set()  # calls whose failures are written
@@ -118,6 +116,33 @@ class Entry:
         if job.logs:
             line["logs"], line["unlogged"] = _logs(self)
         return line
+
+
+def runs(over: "deque[Entry | tuple[Any, ...]]") -> Iterator[Entry | list[Columns]]:
+    """What is over, taken from a queue: jobs one by one, and single calls in loops, as they follow each other."""
+    run: list[Columns] = []
+    number = 0  # of its last job
+    while True:
+        try:
+            each = over.popleft()
+        except IndexError:
+            break
+        if not isinstance(each, Entry):
+            job = Columns._make(each)
+            if job.plain:
+                before, number = number, int(job.job_id[1:])
+                if run and not (number == before + 1 and job.goes_on(run[-1])):
+                    yield run
+                    run = []
+                run.append(job)
+                continue
+            each = Entry(job)
+        if run:
+            yield run
+            run = []
+        yield each
+    if run:
+        yield run
 
 
 def _head(job: Columns, calls: int) -> dict[str, Any]:

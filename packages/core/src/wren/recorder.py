@@ -10,6 +10,8 @@ record says how far it was when its client is killed.
 
 A record never has arguments, results or the values of `extra_env`.  It has what functions print and the texts of their
 exceptions, of each job as much as is useful; and the job's key only where the caller wants the results to persist.
+
+What makes lines of it is imported when the first are made: this is in the client's way to its first result.
 """
 
 import atexit
@@ -22,12 +24,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from math import inf
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from wren import callbacks, state
-from wren.entries import Columns, Entry, Place, Single, loop
+from wren import callbacks
 from wren.job import Job
-from wren.table import OK
+
+if TYPE_CHECKING:
+    from wren.entries import Entry, Place
+    from wren.state import Journal
 
 __all__ = ["Recorder", "Source", "recorder"]
 
@@ -36,13 +40,11 @@ _log: Final = logging.getLogger("wren.state")
 DELAY: Final = 0.05  # seconds from a change to its line
 LOOK, SELDOM = 1.0, 30.0  # seconds between two looks at a job that runs: at first, and in the end
 
-_ONE_DONE: Final = bytes((OK,))
-
 
 class Source(Protocol):
     """Who knows jobs that run: an engine."""
 
-    def running(self) -> Iterable[tuple[Job, Place]]:
+    def running(self) -> Iterable[tuple[Job, "Place"]]:
         """Those that are not over, with the names of their backend and storage."""
 
 
@@ -59,7 +61,7 @@ class Recorder:
         # What is over.  A tuple is `Columns` and the time, which as a record would take a call twice as long.
         self._queue: deque[Entry | tuple[Any, ...]] = deque()
         self._running: list[Entry] = []  # what was not when it was looked at last
-        self._journal = state.Journal()
+        self._journal: Journal | None = None
         self._due = inf  # when that is looked at again, by the monotonic clock
         self._given_up = False
         self.stirred = False  # what happens now will be looked at soon
@@ -74,7 +76,7 @@ class Recorder:
         with contextlib.suppress(RuntimeError):  # the interpreter is about to end: then its end looks
             callbacks.after(DELAY, self._hand_over)
 
-    def ended(self, job: Job, place: Place) -> None:
+    def ended(self, job: Job, place: "Place") -> None:
         """Every call of the job has settled.  To be called once."""
         table, entry = job.table, job.entry
         if entry is None and not table.failures and table.reference is None:
@@ -83,6 +85,8 @@ class Recorder:
                 table.stopped, table.logs, time.time(),
             ))  # fmt: skip
         else:
+            from wren.entries import Columns, Entry
+
             entry = entry or Entry(Columns.of(job, place), table)
             entry.end(table)
             self._queue.append(entry)
@@ -117,9 +121,11 @@ class Recorder:
     def _write(self) -> None:
         import json
 
+        from wren.entries import Entry, loop, runs
+
         lines = list(self._of_running())
         over = set()
-        for run in _runs(self._ended()):
+        for run in runs(self._queue):
             if isinstance(run, Entry):
                 over.add(run)
                 lines.append(run.line())
@@ -133,6 +139,8 @@ class Recorder:
 
     def _of_running(self) -> Iterator[dict[str, Any]]:
         """Lines of what runs and has changed."""
+        from wren.entries import Columns, Entry
+
         for source in list(self._sources):
             for job, place in source.running():
                 if job.entry is None:
@@ -146,18 +154,10 @@ class Recorder:
                 if entry.counts != entry.written:
                     yield entry.line()
 
-    def _ended(self) -> Iterator[Entry | Single]:
-        with contextlib.suppress(IndexError):
-            while True:
-                each = self._queue.popleft()
-                if isinstance(each, Entry):
-                    yield each
-                    continue
-                job, ended = Columns._make(each[:-1]), each[-1]
-                single = job.states == _ONE_DONE and not job.logs
-                yield Single(job, ended) if single else Entry(job, ended=ended)
-
     def _append(self, lines: bytes) -> None:
+        from wren import state
+
+        self._journal = self._journal or state.Journal()
         try:
             self._journal.append(lines)
         except OSError as error:
@@ -182,18 +182,3 @@ recorder: Final = Recorder()
 
 os.register_at_fork(after_in_child=recorder.forked)
 atexit.register(recorder.flush)  # after the engine's own, which waits for the calls: it is registered later
-
-
-def _runs(ended: Iterable[Entry | Single]) -> Iterator[Entry | list[Single]]:
-    """Jobs one by one, and single calls in loops: those of one function that follow each other."""
-    run: list[Single] = []
-    for each in ended:
-        if run and not (isinstance(each, Single) and each.job.follows(run[-1].job)):
-            yield run
-            run = []
-        if isinstance(each, Single):
-            run.append(each)
-        else:
-            yield each
-    if run:
-        yield run
