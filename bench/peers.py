@@ -1,6 +1,7 @@
 """wren and its peers behind one interface: a task for each item, as a user would write it, with no chunks by hand."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -199,7 +200,7 @@ class Lithops(_Closing):
 
         config = {
             "lithops": {"backend": "localhost", "storage": "localhost", "log_level": None},
-            "localhost": {"worker_processes": WORKERS},
+            "localhost": {"worker_processes": WORKERS, "runtime": sys.executable},
         }
         self._opened = lithops.FunctionExecutor(config=config)
 

@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -88,20 +88,22 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _parts(function: FunctionType, names: Iterable[str]) -> list[Any] | None:
+def _parts(function: FunctionType, names: Sequence[str]) -> list[Any] | None:
     """What the function's pickle is made of beside its code; None if that cannot be told."""
     if function.__dict__ or function.__kwdefaults__:
         return None
     parts: list[Any] = [function.__name__, function.__qualname__, function.__module__, function.__doc__]
-    found = function.__globals__.get
-    parts += [found(name, _ABSENT) for name in names]
+    if names:
+        found = function.__globals__.get
+        parts += [found(name, _ABSENT) for name in names]
     parts.append(function.__defaults__)
     parts += function.__annotations__
     parts += function.__annotations__.values()
-    try:
-        parts += [cell.cell_contents for cell in function.__closure__ or ()]
-    except ValueError:  # a cell that is empty yet
-        return None
+    if function.__closure__:
+        try:
+            parts += [cell.cell_contents for cell in function.__closure__]
+        except ValueError:  # a cell that is empty yet
+            return None
     return parts
 
 

@@ -85,6 +85,8 @@ class PlainArguments:
         return None
 
     def plain(self, calls: Sequence[int]) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]] | None]:
+        if len(calls) == len(self._args):
+            return self._args, self._kwargs
         return _pick(self._args, calls), self._kwargs and _pick(self._kwargs, calls)
 
 

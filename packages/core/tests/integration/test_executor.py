@@ -39,6 +39,21 @@ def wait_for(path: Path) -> str:
     return path.name
 
 
+class Touching:
+    """Makes a file of the path when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+class Unloadable:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return eval, ("1 / 0",)
+
+
 # ---- the reference's usage lines
 
 
@@ -133,6 +148,25 @@ def test_waiting_too_long_says_how_many_are_missing_and_loses_nothing(
     assert executor.wait(timeout=0.02) == ([], [future]) or not future.done()
     (tmp_path / "go").touch()
     assert executor.get_result(timeout=20) == "go"
+
+
+def test_results_are_unpickled_while_other_calls_run(executor: wren.FunctionExecutor, tmp_path: Path) -> None:
+    def work(number: int) -> object:
+        if number == 3:
+            wait_for(tmp_path / "go")
+        return Touching(tmp_path / "go") if number == 0 else [number]
+
+    futures = executor.map(work, range(4))
+    assert executor.get_result(futures, timeout=20) == [None, [1], [2], [3]]
+
+
+def test_a_result_that_cannot_be_unpickled_is_raised_in_its_turn(executor: wren.FunctionExecutor) -> None:
+    futures = executor.map(lambda number: Unloadable() if number == 2 else [number], range(9))
+    with pytest.raises(SerializationError, match=r"call 2 .* ZeroDivisionError"):
+        executor.get_result(futures)
+    assert executor.get_result(futures, throw_except=False) == [
+        None if number == 2 else [number] for number in range(9)
+    ]
 
 
 def test_wait_for_any_and_always_consume_nothing(executor: wren.FunctionExecutor, tmp_path: Path) -> None:

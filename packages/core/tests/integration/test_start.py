@@ -106,7 +106,7 @@ def test_executors_and_workers_that_end_leave_no_descriptor(run_python: RunPytho
 
 
 TOGETHER = """
-import os, signal, subprocess, sys, time
+import contextlib, os, signal, sys, time
 import wren
 from wren.errors import WorkerLost
 from wren.local import start
@@ -119,8 +119,12 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 def children():
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return sorted(map(int, found.stdout.split()))
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if parent(name) == os.getpid():
+                found.add(int(name))
+    return found
 
 def both():
     # the ids of both workers
@@ -144,6 +148,21 @@ def test_the_first_two_are_forked_from_one_that_has_imported_what_they_need(run_
     run_python(TOGETHER + dedented(program))
 
 
+def test_a_worker_that_has_had_single_calls_sleeps_when_there_are_no_more(run_python: RunPython) -> None:
+    program = """
+        for _ in range(10):
+            pid = executor.call_async(os.getpid, ()).result(20)
+        while open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "S":
+            pass
+        with open(f"/proc/{pid}/schedstat") as file:
+            run = file.read()
+            time.sleep(0.1)
+            file.seek(0)
+            assert file.read() == run  # it has not been on a processor since
+    """
+    run_python(TOGETHER + dedented(program))
+
+
 def test_how_they_ended_is_known_as_of_any_other_and_nothing_is_left_of_them(run_python: RunPython) -> None:
     program = """
         first = both()
@@ -161,7 +180,7 @@ def test_how_they_ended_is_known_as_of_any_other_and_nothing_is_left_of_them(run
             lose(os._exit, 3)
             second = both()
         assert zygote.process.returncode == 0
-        assert children()[:2] == sorted(second), (children(), second)
+        assert children() == second, (children(), second)
     """
     run_python(TOGETHER + dedented(program))
 
@@ -183,8 +202,26 @@ def test_they_end_with_their_parent_and_others_take_their_place(run_python: RunP
     run_python(TOGETHER + dedented(program))
 
 
+def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
+    run_python: RunPython, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(
+        SITE + "    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    )
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        assert {parent(pid) for pid in both()} == {zygote.process.pid}
+        assert "wren.worker.pipe" in executor.call_async(lambda: "".join(sys.orig_argv), ()).result(20)
+        assert executor.call_async(lambda: "".join(sys.orig_argv), ()).result(20).count("wren.worker") == 1
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
 SITE = """
-import os, sys
+import os, sys, threading, time
 if "wren.worker" in "".join(sys.orig_argv):
 """
 

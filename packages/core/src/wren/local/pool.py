@@ -203,11 +203,11 @@ class Pool:
         return worker or policy.soon_free(self._workers)
 
     def _assign(self, worker: Worker, task: Task, calls: Sequence[int]) -> None:
+        batch = worker.add(task, calls)
         buffers: list[Buffer] = []
         if worker.context is not task.context:
             worker.context = task.context
             buffers += context_frame(task.context)
-        batch = worker.add(task, calls)
         buffers += batch_frame(worker, batch)
         task.began = task.began or time.monotonic()
         sent = worker.process.send(buffers)

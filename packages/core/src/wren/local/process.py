@@ -172,7 +172,10 @@ class WorkerProcess:
             self._take(found, tag, buffer[body : body + size])
             found.started.append(started)
             found.stopped.append(stopped)
-        self._make_room(start, end, needed)
+        if start == end and len(buffer) == _BUFFER:  # as most often
+            self._start = self._end = 0
+        else:
+            self._make_room(start, end, needed)
 
     def _parse_words(self, found: Results, start: int) -> int:
         """Take in the frames of words that begin at `start` and are all of one kind: where they end."""
@@ -233,8 +236,6 @@ class WorkerProcess:
         """Move what is incomplete to the front of a buffer that the whole frame fits in, unless it is there already."""
         self._start, self._end = 0, end - start
         size = max(needed, _BUFFER)
-        if start == end and len(self._buffer) == _BUFFER:
-            return
         if start == 0 and len(self._buffer) == size:
             return
         rest = bytes(self._buffer[start:end])

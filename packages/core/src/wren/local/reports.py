@@ -17,7 +17,7 @@ _EPOCH: Final = time.time() - time.monotonic()  # what makes a monotonic time on
 
 def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invocation: Invocation) -> Outcomes:
     """The results from `start` to `stop`, which belong to `calls`."""
-    values = results.values[start:stop]
+    values, starts, stops = results.values[start:stop], results.started[start:stop], results.stopped[start:stop]
     if invocation.header.gathered or invocation.header.persist:
         values = [
             Stored(invocation.attempt, size=value.size) if isinstance(value, Stored) else value for value in values
@@ -25,8 +25,8 @@ def outcomes(results: Results, calls: Sequence[int], start: int, stop: int, invo
     return Outcomes(
         calls,
         values,
-        [at + _EPOCH for at in results.started[start:stop]],
-        [at + _EPOCH for at in results.stopped[start:stop]],
+        [*map(_EPOCH.__add__, starts)],
+        [*map(_EPOCH.__add__, stops)],
         _by_call(results.logs, calls, start, stop) if results.logs else {},
         _by_call(results.peaks, calls, start, stop) if results.peaks else {},
     )

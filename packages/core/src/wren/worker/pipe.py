@@ -51,6 +51,7 @@ from wren.worker.stream import CONSTANT, CONSTANTS, FAILED, FLOAT, INT, WORD_FRA
 _LEAST: Final = -(1 << 63)  # of the numbers that a word holds
 _MOST: Final = (1 << 63) - 1
 WEIGHED: Final = 0.001  # seconds that a call takes for its memory to be looked at, which costs 8 us
+SOON: Final = 0.0002  # seconds in which the next call may come, from who makes one after the other
 
 
 Outcome = tuple[int, Any]  # a `Result`, or kind and value of a frame of words
@@ -85,6 +86,9 @@ class PipeShell:
     def __init__(self, tasks: BufferedReader, results: int, claims: int, output: int, shared: int) -> None:
         self._tasks = tasks
         self._results, self._claims = results, claims
+        self._poll = select.poll()
+        self._poll.register(claims, select.POLLIN)
+        self._single = 0  # jobs of one call each that have come in a row
         self._output = Output(output, BASE)
         self._shared = Shared(shared)
         self._began = self._shared.began
@@ -105,18 +109,27 @@ class PipeShell:
                 import cloudpickle  # noqa: F401 - while there is time: most functions are loaded with it
         claimed = b""
         calls: Calls = iter(())
-        while claim := os.read(self._claims, stream.CLAIM.size):
+        while claim := self._claim():
             if claim != claimed:
                 self._began[0] = monotonic()  # loading the function may take for ever, too
                 claimed = claim
                 calls = self._next_batch(*stream.CLAIM.unpack(claim))
             self._run(*next(calls))
 
+    def _claim(self) -> bytes:
+        """The token of the next call; empty when there will be none.
+
+        Who makes one call after the other is about to make the next: to be woken for that takes as long as the call.
+        """
+        if self._single > 1:
+            until = monotonic() + SOON
+            while not self._claimable() and monotonic() < until:
+                os.sched_yield()
+        return os.read(self._claims, stream.CLAIM.size)
+
     def _claimable(self) -> bool:
         """Whether there is a call already."""
-        poll = select.poll()
-        poll.register(self._claims, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     def _run(self, call: int, work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> None:
         began = self._began
@@ -169,6 +182,7 @@ class PipeShell:
                 self._isolation.take_over(context.env, context.cwd)
                 continue
             batch = stream.Batch(*body)
+            self._single = self._single + 1 if batch.job is not None and batch.calls == (0, 1) else 0
             if batch.job is not None:
                 job = stream.Job(*batch.job)
                 self._add_job(number, job)

@@ -1,13 +1,15 @@
 """Starts the first workers of a client: imports once what each needs, and forks them from itself.
 
 A start takes 50 ms, most of it imports; a fork takes 2.  What is forked has run no code of the user's and has no
-thread.  The zygote stays the parent of its workers: who else could say how they ended?
+thread; where something that the interpreter imports by itself has started one, which may hold a lock just then, the
+forked process starts anew instead.  The zygote stays the parent of its workers: who else could say how they ended?
 """
 
 import contextlib
 import gc
 import os
 import select
+import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     numbers = [int(argument) for argument in arguments]
     families = [numbers[at : at + FAMILY] for at in range(0, len(numbers), FAMILY)]
     running: dict[int, tuple[int, int]] = {}  # by the process' descriptor: its id, and where its end is told
+    command = sys.orig_argv[: -len(arguments)] if len(os.listdir("/proc/self/task")) > 1 else []
     for family in families:
         try:
             pid = os.fork()
@@ -35,22 +38,27 @@ def main(arguments: Sequence[str]) -> None:
             os.write(family[-1], ENDED.pack(1))
             continue
         if pid == 0:
-            _become_worker(family, {*numbers, *running})
+            _become_worker(family, {*numbers, *running}, command)
         running[os.pidfd_open(pid)] = pid, family[-1]
     for fd in set(numbers).difference(telling for _, telling in running.values()):
         os.close(fd)
     _bury(running)
 
 
-def _become_worker(family: Sequence[int], others: set[int]) -> NoReturn:
-    """In a forked process: be a worker that has the descriptors of its own only."""
-    *own, _ = family
-    os.setsid()
-    for standard in (1, 2):
-        os.dup2(own[_OUTPUT], standard)
-    for fd in others.difference(own):
-        os.close(fd)
-    pipe.serve(own)
+def _become_worker(family: Sequence[int], others: set[int], command: Sequence[str]) -> NoReturn:
+    """In a forked process: be a worker, with no descriptors but its own; started anew if there is a `command`."""
+    try:
+        *own, _ = family
+        os.setsid()
+        for standard in (1, 2):
+            os.dup2(own[_OUTPUT], standard)
+        for fd in others.difference(own):
+            os.close(fd)
+        if command:
+            os.execv(sys.executable, [*(part.replace(__name__, pipe.__name__) for part in command), *map(str, own)])
+        pipe.serve(own)
+    finally:
+        os._exit(1)
 
 
 def _bury(running: dict[int, tuple[int, int]]) -> None:
