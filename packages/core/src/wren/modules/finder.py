@@ -6,6 +6,7 @@ Each is needed strictly, where it is certain to be imported, or perhaps: by an i
 an `if`, or in a `try`.  All that are own travel; only what is needed strictly can be missing.
 """
 
+import inspect
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -116,7 +117,13 @@ class _Finder:
 def _imports(source: Source) -> tuple[Import, ...]:
     try:
         return imports_of_file(source.file)
-    except (OSError, SyntaxError, ImportError):  # no Python code, or none of this Python: its import will say so
+    except (
+        OSError,
+        SyntaxError,
+        ImportError,
+        ValueError,
+        EOFError,
+    ):  # no Python code, or of another: importing says so
         return ()
 
 
@@ -125,6 +132,8 @@ def _function(module: str, name: str) -> FunctionType | None:
     found: Any = sys.modules.get(module)
     for part in name.split(".") if name else ():
         found = getattr(found, part, None)
-    while isinstance(wrapped := getattr(found, "__wrapped__", None), FunctionType):
-        found = wrapped
+    try:
+        found = inspect.unwrap(found)
+    except ValueError:  # it wraps itself
+        return None
     return found if isinstance(found, FunctionType) else None
