@@ -1,10 +1,11 @@
 """What there is to write of a job once it is over, or as far as it is: the lines of `wren.recorder`."""
 
+import binascii
 import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from wren.job import Job
 from wren.references import Role
@@ -29,8 +30,16 @@ TIMED, WORTH = 10_000, 1e-4
 _ONE_DONE: Final = bytes((OK,))
 
 
-class Columns(NamedTuple):
-    """What is known of a job, and none of its results."""
+class Columns:
+    """What is known of a job, and none of its results.
+
+    No named tuple: this is imported as late as when the program ends, and Python forgets that Ctrl-C has ended it, and
+    with it the exit status, where text is evaluated after that, as `namedtuple` does.
+    """
+
+    __slots__ = (
+        "ended", "executor_id", "job_id", "logs", "name", "place", "started", "states", "stopped", "submitted"
+    )  # fmt: skip
 
     executor_id: str
     job_id: str
@@ -41,15 +50,22 @@ class Columns(NamedTuple):
     started: Sequence[float]
     stopped: Sequence[float]
     logs: dict[int, str]
+    ended: float | None  # when it was over
 
-    ended: float | None = None  # when it was over
+    def __init__(self, told: tuple[Any, ...]) -> None:
+        (
+            self.executor_id, self.job_id, self.submitted, self.name, self.place, self.states, self.started,
+            self.stopped, self.logs, self.ended,
+        ) = told  # fmt: skip
 
     @classmethod
     def of(cls, job: Job, place: Place) -> "Columns":
-        """Those of a job; they are filled in as it goes on."""
+        """Those of a job that runs; they are filled in as it goes on."""
         table = job.table
         times = table.started, table.stopped
-        return cls(table.executor_id, table.job_id, table.submitted, job.name, place, table.states, *times, table.logs)
+        return cls((
+            table.executor_id, table.job_id, table.submitted, job.name, place, table.states, *times, table.logs, None
+        ))  # fmt: skip
 
     @property
     def plain(self) -> bool:
@@ -128,7 +144,7 @@ def runs(over: "deque[Entry | tuple[Any, ...]]") -> Iterator[Entry | list[Column
         except IndexError:
             break
         if not isinstance(each, Entry):
-            job = Columns._make(each)
+            job = Columns(each)
             if job.plain:
                 before, number = number, int(job.job_id[1:])
                 if run and not (number == before + 1 and job.goes_on(run[-1])):
@@ -169,15 +185,21 @@ def _times(submitted: float, ended: float, started: Sequence[float], stopped: Se
 
 def _reference(table: CallTable) -> Any:
     """What reads the job's results elsewhere, as JSON has it; None where it cannot."""
-    import msgspec
+    import json
 
     assert table.reference is not None
     reference = table.reference()._replace(role=Role(table.single, table.reduced_by))
     try:
-        return msgspec.to_builtins(reference)
-    except (TypeError, NotImplementedError) as error:  # an option of a plugin's that is no plain value
+        return json.loads(json.dumps(reference, default=_plain))
+    except TypeError as error:  # an option of a plugin's that is no plain value
         _log.warning("job %s/%s cannot be attached: %s", table.executor_id, table.job_id, error)
         return None
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return binascii.b2a_base64(value, newline=False).decode()
+    raise TypeError(f"a value of type {type(value).__qualname__} is none of JSON's")
 
 
 # ---- failures and what was printed

@@ -184,6 +184,20 @@ def test_a_program_that_ends_without_waiting_has_complete_records(run_python: Ru
     assert (record.state, record.done, record.logs[0]) == ("done", 2, "printed 0\n")
 
 
+def test_a_program_that_ctrl_c_has_ended_says_so_and_has_records(tmp_path: Path) -> None:
+    # Given one that writes its records at its end, and reads nothing that Python would evaluate
+    program = (
+        "import wren\nwith wren.local_executor(workers=1, persist=True) as executor:\n"
+        "    print(executor.call_async(abs, -1).executor_id)\nraise KeyboardInterrupt"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    # Then its exit status is that of an interrupted program (see `wren.entries.Columns`)
+    assert done.returncode == -signal.SIGINT
+    assert history.find(done.stdout.strip()).state == "done"
+
+
 def test_a_directory_that_cannot_be_written_costs_no_job(tmp_path: Path, run_python: RunPython) -> None:
     # Given
     (tmp_path / "state").touch()
