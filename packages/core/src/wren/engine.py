@@ -190,8 +190,7 @@ class Engine:
         """Which modules a call needs, and what of them travels.  SerializationError, ModuleError, BackendError."""
         from wren.modules.explanation import explain
 
-        pickles = [pickle_function(function), cloudpickle_chunks(data)]
-        return explain(pickles, choice, self.maker.runtime_info())
+        return explain(pickle_function(function), cloudpickle_chunks(data), choice, self.maker.runtime_info())
 
     # ---- jobs
 

@@ -26,9 +26,7 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
-INLINE: Final = (
-    1 << 16
-)  # bytes of a function, modules, a call's arguments or a stored result that ride along all the same
+INLINE: Final = 1 << 16  # bytes of a function, of its modules, of arguments or of a stored result that ride along
 DIRECT_INLINE: Final = 1 << 20  # bytes of a result that comes back on the backend's channel although there is a storage
 ENVELOPE: Final = 4096  # bytes of a payload beside the function and the arguments, environment not counted
 DAY: Final = 86_400.0  # seconds

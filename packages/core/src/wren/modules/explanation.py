@@ -48,12 +48,14 @@ class Explanation(tuple[ModuleInfo, ...]):
         show(columns, rows, numbers=["bytes"])
 
 
-def explain(pickles: Iterable[Iterable[bytes]], choice: Choice, runtime: RuntimeInfo | None) -> Explanation:
-    """What these pickles need; `runtime` None: workers of this machine, to which nothing travels.
+def explain(
+    function: Iterable[bytes], data: Iterable[bytes], choice: Choice, runtime: RuntimeInfo | None
+) -> Explanation:
+    """What a pickled function and data need; `runtime` None: workers of this machine, to which nothing travels.
 
     What would be an error at a call is said in words.  ModuleError for what is to be included, and is no module here.
     """
-    needs = needs_of(pickles)
+    needs = needs_of([function], [data])
     if runtime is None:
         return _with_versions(_local(needs))
     chosen = choose(needs, choice)

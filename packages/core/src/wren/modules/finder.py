@@ -2,8 +2,8 @@
 
     pickles ─▶ references ─▶ module ─▶ its imports ─▶ module ─▶ ...      as long as they are the user's own
 
-Each is needed strictly, where it is certain to be imported, or perhaps: by an import in a function of a module, after
-an `if`, or in a `try`.  All that are own travel; only what is needed strictly can be missing.
+Each is needed strictly, where it is certain to be imported, or perhaps: by an import in a function other than the one
+that is called, after an `if`, or in a `try`.  All that are own travel; only what is needed strictly can be missing.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from wren.modules.imports import Import, imports_of, imports_of_file
 from wren.modules.origins import Kind, Source, is_compiled, source_of
-from wren.modules.references import References
+from wren.modules.references import Body, Name, References
 
 __all__ = ["Need", "find"]
 
@@ -50,22 +50,30 @@ class _Finder:
         self._waiting: deque[_Wanted] = deque()
 
     def find(self, references: References) -> dict[str, Need]:
-        for module, name in sorted(references.names):
+        for module, _ in sorted(references.names):
             self._want(module, strict=True, by=_FUNCTION)
-            function = _function(module, name) if self._source(module).kind is Kind.OWN else None
-            if function is not None:  # as far as is known here, it is certain to be called
-                self._take_in(function.__code__, function.__globals__.get("__package__") or "")
-        for code, package in references.code:
-            self._take_in(code, package)
+        called = {self._body(each) for each in references.called}
+        for code, package in sorted(references.code, key=lambda body: (body[0].co_qualname, body[0].co_firstlineno)):
+            self._take_in(code, package, strict=(code, package) in called)
+        for body in called - references.code:
+            if body is not None:
+                self._take_in(*body, strict=True)
         while self._waiting:
             wanted = self._waiting.popleft()
             self._visit(*wanted)
         return self._found
 
-    def _take_in(self, code: CodeType, package: str) -> None:
+    def _body(self, called: Name | Body) -> Body | None:
+        """What runs when this is called; None where that is not the user's, or no Python."""
+        first, second = called
+        if isinstance(first, CodeType):
+            return first, second
+        return _body_of(first, second) if self._source(first).kind is Kind.OWN else None
+
+    def _take_in(self, code: CodeType, package: str, *, strict: bool) -> None:
         for each in imports_of(code):
             by = f"line {each.line} of {code.co_qualname}"
-            self._follow(each, package, strict=not each.conditional, by=by)
+            self._follow(each, package, strict=strict and not each.conditional, by=by)
 
     def _want(self, name: str, *, strict: bool, by: str) -> None:
         """A module, and the packages that it is in, which are imported first."""
@@ -117,23 +125,21 @@ class _Finder:
 def _imports(source: Source) -> tuple[Import, ...]:
     try:
         return imports_of_file(source.file)
-    except (
-        OSError,
-        SyntaxError,
-        ImportError,
-        ValueError,
-        EOFError,
-    ):  # no Python code, or of another: importing says so
+    except (OSError, SyntaxError, ImportError, ValueError, EOFError):  # no Python, or of another: its import says so
         return ()
 
 
-def _function(module: str, name: str) -> FunctionType | None:
-    """A function that travels by reference."""
+def _body_of(module: str, name: str) -> Body | None:
+    """The code of a function that travels by reference, or of what instances of a class do when they are called."""
     found: Any = sys.modules.get(module)
     for part in name.split(".") if name else ():
         found = getattr(found, part, None)
+    if isinstance(found, type):
+        found = getattr(found, "__call__", None)  # noqa: B004 - it is looked at, and not called
     try:
         found = inspect.unwrap(found)
     except ValueError:  # it wraps itself
         return None
-    return found if isinstance(found, FunctionType) else None
+    if not isinstance(found, FunctionType):
+        return None
+    return found.__code__, found.__globals__.get("__package__") or ""

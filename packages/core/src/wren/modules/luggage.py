@@ -7,8 +7,9 @@ Nothing of this runs for local workers, which import this machine's files.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from wren.errors import ModuleError, WrenError
@@ -60,7 +61,7 @@ class Luggage:
         another platform.
         """
         choice = works[0].options.choice
-        needs = needs_of(each for work in works for each in _pickles(work))
+        needs = needs_of((map(bytes, work.code) for work in works), chain.from_iterable(map(_pickles, works)))
         if not needs and not choice.include:
             return None, ()
         chosen = choose(needs, choice)
@@ -129,10 +130,12 @@ class Luggage:
             )
 
 
-def needs_of(pickles: Iterable[Iterable[bytes]]) -> dict[str, Need]:
-    """What loading these pickles needs beside the standard library and wren."""
+def needs_of(functions: Iterable[Iterable[bytes]], data: Iterable[Iterable[bytes]]) -> dict[str, Need]:
+    """What calling pickled functions with pickled data needs beside the standard library and wren."""
     references = References()
-    for each in pickles:
+    for each in functions:
+        references.add(each, called=True)
+    for each in data:
         references.add(each)
     return find(references)
 
@@ -150,8 +153,7 @@ def must_be_there(name: str, needs: Mapping[str, Need]) -> bool:
     return kind is not Kind.MISSING or not mine
 
 
-def _pickles(work: Work) -> Iterator[Iterable[bytes]]:
-    yield map(bytes, work.code)
-    if isinstance(work.arguments, PickledArguments):  # others have no names in them
-        for call in range(len(work.arguments)):
-            yield work.arguments.pickled(call)
+def _pickles(work: Work) -> Iterable[Iterable[bytes]]:
+    """Those of the arguments that may have names in them."""
+    arguments = work.arguments
+    return map(arguments.pickled, range(len(arguments))) if isinstance(arguments, PickledArguments) else ()

@@ -57,10 +57,8 @@ def source_of(name: str) -> Source:
         return Source(name, Kind.MISSING)
     file = spec.origin if spec.has_location and spec.origin else ""
     if not file:
-        folders = _folders(spec.submodule_search_locations or ())
-        return (
-            Source(name, Kind.NAMESPACE, folder=os.path.abspath(folders[0])) if folders else Source(name, Kind.MISSING)
-        )
+        folders = [os.path.abspath(each) for each in _folders(spec.submodule_search_locations or ())]
+        return Source(name, Kind.NAMESPACE, folder=folders[0]) if folders else Source(name, Kind.MISSING)
     folder = os.path.dirname(file) if spec.submodule_search_locations is not None else ""
     source = Source(name, Kind.OWN, os.path.abspath(file), folder and os.path.abspath(folder))
     return source._replace(kind=Kind.INSTALLED) if _is_installed(root_of(source), top) else source

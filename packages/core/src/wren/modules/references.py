@@ -11,27 +11,39 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 __all__ = ["References"]
 
 _BY_NAME: Final = b"\x93"  # the opcode STACK_GLOBAL, which protocol 5 has for every name
 _LARGE: Final = 1 << 17  # bytes of a chunk that is one value: no opcode is in it
 _IMPORTING: Final = {("cloudpickle.cloudpickle", "subimport"), ("importlib", "import_module")}
+# What is called with a function, and calls that.
+_WRAPPING: Final = {
+    ("functools", "partial"),
+    ("wren.worker.stream", "cached"),
+    ("wren.worker.managers", "accepted"),
+}
+
+Name: TypeAlias = tuple[str, str]  # module and qualified name; "": the module itself
+Body: TypeAlias = tuple[CodeType, str]  # of a function that travels by value, with its package
 
 
 class References:
     """What some pickles refer to."""
 
     def __init__(self) -> None:
-        self.names: set[tuple[str, str]] = set()  # module and qualified name; "": the module itself
-        self.code: set[tuple[CodeType, str]] = set()  # of functions that travel by value, each with its package
+        self.names: set[Name] = set()
+        self.code: set[Body] = set()
+        self.called: set[Name | Body] = set()  # functions that will be called, or classes whose instances will be
 
-    def add(self, chunks: Iterable[bytes]) -> None:
-        """Take in another pickle."""
+    def add(self, chunks: Iterable[bytes], *, called: bool = False) -> None:
+        """Take in another pickle; `called`: it is one of a function."""
         pieces = list(chunks)
         if any(_BY_NAME in piece for piece in pieces if len(piece) <= _LARGE):
-            _Reader(_Skimmed(pieces), self).load()
+            loaded = _Reader(_Skimmed(pieces), self).load()
+            if called and isinstance(loaded, _Anything) and loaded.stands_for is not None:
+                self.called.add(loaded.stands_for)
 
 
 class _Skimmed:
@@ -68,8 +80,10 @@ class _Skimmed:
 class _Anything(type):
     """The class of what stands for all that a pickle names: it can be called and filled, and stays what it is."""
 
+    stands_for: "Name | Body | None" = None
+
     def __call__(cls, *args: object, **kwargs: object) -> Any:
-        return cls
+        return _Stub
 
     def __setitem__(cls, key: object, value: object) -> None:
         """An item of a mapping."""
@@ -87,19 +101,26 @@ class _Stub(metaclass=_Anything):
         return cls
 
 
+def _stub(stands_for: Name | Body) -> _Anything:
+    return _Anything("_Stub", (_Stub,), {"stands_for": stands_for})
+
+
 class _Reader(pickle.Unpickler):
     def __init__(self, file: _Skimmed, references: References) -> None:
         super().__init__(file)
         self._references = references
-        self._special: Mapping[tuple[str, str], Callable[..., Any]] = {
+        self._stubs: dict[Name, _Anything] = {}
+        self._special: Mapping[Name, Callable[..., Any]] = {
             **dict.fromkeys(_IMPORTING, self._import_module),
+            **dict.fromkeys(_WRAPPING, _first),
             ("cloudpickle.cloudpickle", "_builtin_type"): _builtin_type,
             ("cloudpickle.cloudpickle", "_make_function"): self._make_function,
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        self._references.names.add((module, name))
-        return self._special.get((module, name), _Stub)
+        named = (module, name)
+        self._references.names.add(named)
+        return self._special.get(named) or self._stubs.get(named) or self._stubs.setdefault(named, _stub(named))
 
     def _import_module(self, name: object, *_: object) -> Any:
         if isinstance(name, str):
@@ -107,12 +128,18 @@ class _Reader(pickle.Unpickler):
         return _Stub
 
     def _make_function(self, code: object, namespace: object, *_: object) -> Any:
-        if isinstance(code, CodeType):
-            package = namespace.get("__package__") if isinstance(namespace, dict) else None
-            self._references.code.add((code, package if isinstance(package, str) else ""))
-        return _Stub
+        if not isinstance(code, CodeType):
+            return _Stub
+        package = namespace.get("__package__") if isinstance(namespace, dict) else None
+        body = code, package if isinstance(package, str) else ""
+        self._references.code.add(body)
+        return _stub(body)
+
+
+def _first(function: object = _Stub, *_: object, **__: object) -> Any:
+    return function
 
 
 def _builtin_type(name: object) -> Any:
-    """Code is made for real: it is looked at, and not run."""
-    return CodeType if name == "CodeType" else _Stub
+    """Code is made for real: it is looked at, and not run.  A method is its function."""
+    return {"CodeType": CodeType, "MethodType": _first}.get(str(name), _Stub)

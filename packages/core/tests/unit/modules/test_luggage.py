@@ -201,6 +201,58 @@ def test_what_data_is_made_of_is_looked_at(write: Write, packed: Packed) -> None
         packed(len, imported("data").D())
 
 
+CALLED = """
+import functools
+def wraps(f):
+    @functools.wraps(f)
+    def g(*args): return f(*args)
+    return g
+class C:
+    def m(self): import missing_module
+    @classmethod
+    def c(cls): import missing_module
+    def __call__(self): import missing_module
+def f(x): import missing_module
+@wraps
+def decorated(x): import missing_module
+@functools.cache
+def cached(x): import missing_module
+"""
+
+
+@pytest.mark.parametrize(
+    "called", ["C().m", "C.c", "C()", "f", "decorated", "cached", "functools.partial(f, 1)", "functools.partial(C().m)"]
+)
+@pytest.mark.parametrize("by_value", [False, True])
+def test_what_is_called_is_found_in_whatever_it_is_wrapped(
+    write: Write, packed: Packed, called: str, by_value: bool
+) -> None:
+    if by_value:
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(CALLED, namespace)
+    else:
+        write({"called.py": CALLED})
+        namespace = vars(imported("called"))
+    function = eval(called, namespace)
+    if by_value and called in ("C()", "decorated"):  # which of the code that goes with it is called is not told
+        assert packed(function) == []
+        return
+    with pytest.raises(ModuleError, match=r"the module missing_module \(needed by line \d+ of "):
+        packed(function)
+
+
+def test_what_others_import_in_their_bodies_may_be_missing(write: Write, packed: Packed) -> None:
+    # Given functions and classes that go with the called one, by value and by reference
+    write({"helpers.py": "def plot():\n import missing_module\nclass P:\n def show(self):\n  import missing_module"})
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "from helpers import P, plot\nclass C:\n def show(self): import missing_module\n"
+        "def helper(): import missing_module\ndef f(x): return x or helper() or C().show() or plot() or P().show()",
+        namespace,
+    )
+    assert packed(namespace["f"], namespace["helper"], namespace["C"]()) == ["helpers.py"]
+
+
 def test_all_that_is_missing_is_named(write: Write, packed: Packed) -> None:
     write({"one.py": "import two_missing.a, two_missing.b, three_missing\ndef f(): ..."})
     names = ("two_missing", "two_missing.a", "two_missing.b", "three_missing")
@@ -282,7 +334,9 @@ def test_a_path_cannot_be_excluded() -> None:
 
 
 def explained(function: Any, info: RuntimeInfo | None, **choice: Any) -> Explanation:
-    return explain([work(function).code], Choice.of(choice.get("include", ()), choice.get("exclude", ())), info)  # type: ignore[list-item]
+    return explain(
+        map(bytes, work(function).code), [], Choice.of(choice.get("include", ()), choice.get("exclude", ())), info
+    )
 
 
 def test_an_explanation_has_a_row_for_each_module(write: Write) -> None:
