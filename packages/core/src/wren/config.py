@@ -40,6 +40,13 @@ class WrenOptions:
     timeout: float | None = None  # seconds that a call may run where its caller says nothing; None: as documented
     data_cleaner: bool | None = None  # True: what a job has stored goes when its results were read; False: it stays
     retention: float = 30.0  # days that a stored function is kept after it was last used
+    observers: tuple[str, ...] | str = ()  # plugins that are told of jobs and calls; as one text: apart by commas
+
+    @property
+    def observer_names(self) -> tuple[str, ...]:
+        """The observers, each once."""
+        given = self.observers.split(",") if isinstance(self.observers, str) else self.observers
+        return tuple(dict.fromkeys(name for each in given if (name := each.strip())))
 
 
 class Value(NamedTuple):
@@ -66,7 +73,8 @@ class Config(NamedTuple):
         for source, layer in layers:
             for name, section in layer.items():
                 if not isinstance(section, Mapping):
-                    raise ConfigError(f"{name} in {source} is {section!r}: give a section, a table of keys")
+                    kind = type(section).__name__  # and no value, which may be a secret
+                    raise ConfigError(f"{name} in {source} is of type {kind} and no section: give a table of keys")
                 for word in (name, *section):
                     if not isinstance(word, str):
                         raise ConfigError(f"{word!r} in {source} is no name of a section or a key: give a string")

@@ -71,14 +71,13 @@ def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
         raise BindingError(f"extra_env is of type {type(unchecked).__qualname__}: give a dict of names and values")
     env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
     for name, value in env.items():
+        place = f"extra_env cannot set the variable {name!r}"
         if not name or "=" in name or "\0" in name or "\0" in (value or ""):
-            raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
+            raise BindingError(f"{place}: names have no '=', and neither they nor values have a NUL")
         try:
             os.fsencode(name + (value or ""))
         except UnicodeEncodeError:  # a lone surrogate, with which no process can be told
-            raise BindingError(
-                f"extra_env cannot set the variable {name!r}: it or its value is no valid text"
-            ) from None
+            raise BindingError(f"{place}: it or its value has characters that no text can have") from None
     return env
 
 
@@ -140,6 +139,7 @@ class Work(NamedTuple):
     arguments: Arguments
     inject: tuple[str, ...]
     options: CallOptions
+    name: str = ""  # of the function, for people; empty where nobody here has seen it
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +164,7 @@ class Job:
     wanted: bool = True  # False: its owner has ended it
     nested: "dict[int, Followed]" = field(default_factory=dict)  # by call, what waits for the calls that it returned
     depth: int = 0  # of a nested one: how many calls deep
+    name: str = ""  # of the function, for people
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""

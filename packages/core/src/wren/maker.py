@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from wren.binding import Bound
+from wren.binding import Bound, describe_function
 from wren.blobs import pickle_blob
 from wren.config import WrenOptions
 from wren.job import CallOptions, Job, Work, make_header
@@ -46,7 +46,7 @@ class Maker:
     def work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
         """Everything pickled.  Raises SerializationError."""
         blob, code = pickle_blob(function, hashed=not self._queues)
-        return Work(blob, code, pickle_arguments(bound), bound.inject, options)
+        return Work(blob, code, pickle_arguments(bound), bound.inject, options, describe_function(function))
 
     def make(
         self,
@@ -62,7 +62,7 @@ class Maker:
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `outer`: a
         call of that job has returned futures of this one.
         """
-        blob, chunks, arguments, inject, options = work
+        blob, chunks, arguments, inject, options, name = work
         keeps = self._options.persist if options.persist is None else options.persist
         persist = keeps or self._reported  # by statuses in the storage, or that say no more than where the result is
         in_storage = gathered or reads_storage or persist
@@ -90,7 +90,7 @@ class Maker:
         )
         table = CallTable(self._executor_id, job_id, len(arguments), self._owner, header)
         job = Job(header, chunks, arguments, table, options, self._runtime_of(options))
-        job.stores, job.keeps = in_storage, keeps
+        job.stores, job.keeps, job.name = in_storage, keeps, name
         table.retried = job.current
         if self._options.data_cleaner and outer is None:
             table.on_read = partial(self._leftovers.read, [job_id])

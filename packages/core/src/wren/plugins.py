@@ -15,12 +15,26 @@ from wren.errors import PluginConflict, PluginError, PluginNotFound
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from pluggy import PluginManager
+
     from wren.spi import Compute, Monitor, Storage
 
-__all__ = ["KINDS", "OWN", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage", "shadowed"]
+__all__ = [
+    "KINDS",
+    "OBSERVER",
+    "OWN",
+    "PluginInfo",
+    "installed",
+    "load_compute",
+    "load_monitor",
+    "load_observer",
+    "load_storage",
+    "shadowed",
+]
 
-Kind: TypeAlias = Literal["compute", "storage", "monitor"]
-KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")
+Kind: TypeAlias = Literal["compute", "storage", "monitor", "observer"]
+KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")  # what an executor is made of
+OBSERVER: Final = "observer"  # any number of these look on; they have no options
 
 CORE: Final = "wren-core"
 # Its entry points: nobody else can have these names.
@@ -40,7 +54,8 @@ _PACKAGES: Final = {
     ("storage", "ibm_cos"): "wren-storage-cos",
     ("monitor", "rabbitmq"): "wren-monitor-rabbitmq",
 }
-_NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor"}
+_NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor", "observer": "observer"}
+_OBSERVED: Final = ("wren_job_submitted", "wren_call_finished", "wren_executor_closed")
 
 
 class PluginInfo(NamedTuple):
@@ -100,21 +115,34 @@ def load_monitor(name: str) -> "type[Monitor[Any]]":
     return _load("monitor", name, Monitor)
 
 
+def load_observer(name: str) -> "PluginManager":
+    """A manager with the observer of that name and nothing else.  Raises the family of `PluginError`."""
+    plugin = _find(OBSERVER, name)
+    owner = _owner(OBSERVER, name, plugin)
+    manager = _manager()
+    try:
+        observer = plugin.load()
+        manager.register(observer, name=name)
+        manager.check_pending()
+    except Exception as error:  # importing a stranger's module may raise anything
+        raise _unloadable(owner, error) from error
+    if isinstance(observer, type):
+        raise PluginError(f"{owner} is a class: name an object of it in the entry point, {plugin.target}")
+    if not any(getattr(manager.hook, hook).get_hookimpls() for hook in _OBSERVED):
+        raise PluginError(f"{owner} implements none of the hooks {', '.join(_OBSERVED)}")
+    return manager
+
+
 def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
-    import pluggy
-
-    from wren import hookspecs
-
     plugin = _find(kind, name)
-    owner = f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    owner = _owner(kind, name, plugin)
+    manager = _manager()
     try:
         manager.register(plugin.load(), name=name)
         manager.check_pending()
         classes = getattr(manager.hook, f"wren_{kind}")()
     except Exception as error:  # importing a stranger's module may raise anything
-        raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise _unloadable(owner, error) from error
     if len(classes) != 1:
         raise PluginError(
             f"{owner} must implement the hook wren_{kind} once; {plugin.target} does so {len(classes)} times"
@@ -126,6 +154,25 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
     if own != name:
         raise PluginError(f"{owner} gives {found.__qualname__}, whose name is {own!r}: make both names the same")
     return found
+
+
+def _manager() -> "PluginManager":
+    import pluggy
+
+    from wren import hookspecs
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _owner(kind: Kind, name: str, plugin: _Found) -> str:
+    """A plugin, for people."""
+    return f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
+
+
+def _unloadable(owner: str, error: Exception) -> PluginError:
+    return PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}")
 
 
 def _find(kind: Kind, name: str) -> _Found:
