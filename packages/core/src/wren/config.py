@@ -53,6 +53,13 @@ class WrenOptions:
     data_cleaner: bool | None = None  # True: what a job has stored goes when its results were read; False: it stays
     retention: float = 30.0  # days that a stored function is kept after it was last used
     records: bool = True  # what becomes of jobs is written down for `wren jobs`, `wren logs` and `wren.attach`
+    observers: tuple[str, ...] | str = ()  # plugins that are told of jobs and calls; as one text: apart by commas
+
+    @property
+    def observer_names(self) -> tuple[str, ...]:
+        """The observers, each once."""
+        given = self.observers.split(",") if isinstance(self.observers, str) else self.observers
+        return tuple(dict.fromkeys(name for each in given if (name := each.strip())))
 
 
 class Value(NamedTuple):

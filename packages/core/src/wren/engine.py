@@ -9,7 +9,6 @@ The engine knows no executor: one that is garbage while its futures are not reso
 
 import atexit
 import itertools
-import logging
 import os
 import sys
 import threading
@@ -18,6 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from logging import INFO
 from typing import TYPE_CHECKING, Any, Final
 
 from wren import callbacks, plugins
@@ -31,6 +31,7 @@ from wren.futures import Future, futures_of, wait_all
 from wren.invoker import Invoker
 from wren.job import CallOptions, Choice, Job
 from wren.leftovers import Leftovers
+from wren.logs import Log
 from wren.maker import Maker
 from wren.nested import Follower
 from wren.recorder import recorder
@@ -38,7 +39,7 @@ from wren.reducers import prepare_reduction
 from wren.serialize import argument_sizes, pickle_function
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import load_stored, read_status
-from wren.table import CallTable
+from wren.table import CANCELLED, CallTable
 from wren.tracker import Tracker
 from wren.verdicts import complete
 from wren.watcher import Watcher
@@ -49,12 +50,11 @@ from wren.worker.stream import cloudpickle_chunks
 
 if TYPE_CHECKING:
     from wren.modules.explanation import Explanation
+    from wren.observers import Observers
 
 __all__ = ["Engine"]
 
-logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the program that uses wren says otherwise
-
-_log: Final = logging.getLogger("wren.engine")
+_log: Final = Log("wren.engine")
 
 _executors: Final = itertools.count()
 _session = os.urandom(3).hex()
@@ -77,11 +77,11 @@ def _at_exit() -> None:
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
     interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        for step in (engine.end if interrupted else engine.wait, engine.leftovers.tidy, engine.close):
+        for step in (engine.end if interrupted else engine.wait, engine.leftovers.tidy, engine.close, engine.flush):
             try:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
-                _log.exception("the end of executor %s failed", engine.id)
+                _log.exception("the end of executor %s failed", engine.id, executor=engine.id)
 
 
 def _new_id() -> str:
@@ -120,9 +120,10 @@ class Engine:
                 f"workers is {workers!r}: give how many calls may run at once, 1 or more, or leave it out"
             )
         compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
+        self.id = _new_id()
+        self._observers = _observe(options.observer_names, self.id, backend) if options.observers else None
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
-        self.id = _new_id()
         self._numbers = itertools.count()
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
@@ -153,14 +154,14 @@ class Engine:
         beats = options.heartbeat if Feature.HEARTBEAT in self.compute.features else None
         flights = Flights(Rules(options.start_timeout, beats, options.heartbeat))
         self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
-        self._invoker = Invoker(self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
+        self._invoker = Invoker(self.id, self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
         self._follower = Follower(self)
         self._tracker.sender, self._tracker.follower = self._invoker, self._follower
         flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
         self._watch()
 
     def _watch(self) -> None:
-        self._watchers = [Watcher(monitor, self.storage, self._tracker) for monitor in self._monitors()]
+        self._watchers = [Watcher(self.id, monitor, self.storage, self._tracker) for monitor in self._monitors()]
         self._closed = False
 
     def _monitors(self) -> Iterator[Monitor[Any]]:
@@ -257,22 +258,28 @@ class Engine:
                 for each in jobs:
                     self._tracker.add(each)
             job.launched = True
-            if not job.table.unfinished:
+            if job.table.unfinished:
+                self._invoke(job)
+                for each in jobs:  # while they run
+                    each.table.argument_sizes = argument_sizes(each.arguments)
+            else:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
-                return
-            self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
-            if self._watchers:
-                reporters = [watcher.open(job) for watcher in self._watchers]
-                if any(reporters):
-                    job.header = job.header._replace(reporter=reporters[0])
-            self._invoker.invoke(job, range(len(job.table)), 0)
-            for each in jobs:  # while they run
-                each.table.argument_sizes = argument_sizes(each.arguments)
             if self._records and not recorder.stirred:
                 recorder.stir()
+            _log.info("%s was submitted to %s, calls: %d", job.name, self.compute.name, len(job.table), about=job)
+            if self._observers is not None:
+                self._observers.submitted(jobs if job.inputs is None else expected)  # a reducer was expected before
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise
+
+    def _invoke(self, job: Job) -> None:
+        self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
+        if self._watchers:
+            reporters = [watcher.open(job) for watcher in self._watchers]
+            if any(reporters):
+                job.header = job.header._replace(reporter=reporters[0])
+        self._invoker.invoke(job, range(len(job.table)), 0)
 
     def _abandon(self, jobs: Sequence[Job], error: BaseException) -> None:
         """Nobody has the futures of these jobs, and nothing may wait for them."""
@@ -341,6 +348,11 @@ class Engine:
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
+        if _log.isEnabledFor(INFO):
+            table = job.table
+            seconds = time.time() - table.submitted
+            counts = len(table), table.failures, table.states.count(CANCELLED)
+            _log.info("it ended after %.3f s, calls: %d, failed: %d, cancelled: %d", seconds, *counts, about=job)
 
     def clean(self, wanted: Collection[str] | None = None) -> None:
         """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
@@ -392,6 +404,8 @@ class Engine:
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
         self._opening, self._ending, self.id = threading.Lock(), set(), _new_id()
+        if self._observers is not None:
+            self._observers.forked(self.id)
         self._connect()  # with storage keys of its own, and what the parent has stored is not its to remove
 
     def close(self) -> None:
@@ -408,5 +422,19 @@ class Engine:
                 try:
                     close()
                 except Exception:  # noqa: BLE001 - what cannot be closed must not keep the rest open
-                    _log.warning("not all of executor %s could be closed", self.id, exc_info=True)
+                    _log.warning("not all of executor %s could be closed", self.id, exc_info=True, executor=self.id)
             self._closed = True
+            _log.debug("executor %s was closed", self.id, executor=self.id)
+            if self._observers is not None:
+                self._observers.closed()
+
+    def flush(self) -> None:
+        """The program ends: what observers have not seen is told to them."""
+        if self._observers is not None:
+            self._observers.flush()
+
+
+def _observe(names: Sequence[str], executor_id: str, backend: str) -> "Observers | None":
+    from wren.observers import Observers
+
+    return Observers(names, executor_id, backend)

@@ -111,14 +111,13 @@ def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
         raise BindingError(f"extra_env is of type {type(unchecked).__qualname__}: give a dict of names and values")
     env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
     for name, value in env.items():
+        place = f"extra_env cannot set the variable {name!r}"
         if not name or "=" in name or "\0" in name or "\0" in (value or ""):
-            raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
+            raise BindingError(f"{place}: names have no '=', and neither they nor values have a NUL")
         try:
             os.fsencode(name + (value or ""))
         except UnicodeEncodeError:  # a lone surrogate, with which no process can be told
-            raise BindingError(
-                f"extra_env cannot set the variable {name!r}: it or its value is no valid text"
-            ) from None
+            raise BindingError(f"{place}: it or its value has characters that no text can have") from None
     return env
 
 

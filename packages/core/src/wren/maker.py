@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wren.binding import Bound
+from wren.binding import Bound, describe_function
 from wren.blobs import pickle_blob
 from wren.config import WrenOptions
 from wren.job import CallOptions, Job, Work, make_header
@@ -51,7 +51,7 @@ class Maker:
     def work(self, function: Callable[..., Any], bound: Bound, options: CallOptions) -> Work:
         """Everything pickled.  Raises SerializationError."""
         blob, code = pickle_blob(function, hashed=not self._queues)
-        return Work(blob, code, pickle_arguments(bound), bound.inject, options, _name(function))
+        return Work(blob, code, pickle_arguments(bound), bound.inject, options, describe_function(function))
 
     def make(
         self,
@@ -138,15 +138,6 @@ class Maker:
         memory = self._runtime.memory if options.memory is None else options.memory
         known = self._runtimes.get(memory)
         return known or self._runtimes.setdefault(memory, self._runtime._replace(memory=memory))
-
-
-def _name(function: Callable[..., Any]) -> str:
-    """A function's name for people; whatever stands in its place may answer anything, or nothing."""
-    try:
-        name: object = function.__qualname__
-    except Exception:  # noqa: BLE001 - of a user's object
-        name = None
-    return name if type(name) is str else type(function).__qualname__
 
 
 def _luggage(compute: Compute[Any]) -> "Luggage":

@@ -75,7 +75,9 @@ class _Reduction:
         table = self._mapping.table
         for call, state in enumerate(table.states):
             if state in (FAILED, CANCELLED):
-                error = table.outcome(call)[1] or CallCancelled(f"call {call} of its map job was cancelled")
+                error = table.outcome(call)[1] or CallCancelled(
+                    f"call {call} of job {table.job_id}, whose result this reducer needs, was cancelled"
+                )
                 self._reducing.table.fail(0, error)
                 return
         try:

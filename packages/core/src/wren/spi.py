@@ -1,4 +1,4 @@
-"""The contracts: what compute, storage and monitor plugins implement, and what wren hands to them.
+"""The contracts: what compute, storage and monitor plugins implement, and what wren hands to them and to observers.
 
 A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one overrides `submit`.  Policy (how many
 calls at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
@@ -13,7 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import BackendError, CallError, PluginFault, Unsupported
@@ -21,12 +21,14 @@ from wren.errors import BackendError, CallError, PluginFault, Unsupported
 __all__ = [
     "Alive",
     "Arguments",
+    "CallInfo",
     "Check",
     "Compute",
     "Deployment",
     "Exited",
     "Feature",
     "Invocation",
+    "JobInfo",
     "Limits",
     "Listed",
     "Monitor",
@@ -396,12 +398,13 @@ def _invoke(compute: Compute[Any], deployment: Deployment, invocation: Invocatio
         told = {status.call for status in answer if (status.executor, status.job, status.attempt) == mine}
         missing = [call for call in invocation.calls if call not in told]
         if missing:
-            report.failed(invocation, missing, PluginFault(f"the {compute.name} backend gave no status of the call"))
+            wrong = f"the {compute.name} backend gave no status of call {missing[0]} of job {header.job}"
+            report.failed(invocation, missing, PluginFault(wrong))
 
 
 def escaped(name: str, error: Exception) -> PluginFault:
     """What a foreign exception that escapes from a backend becomes."""
-    wrong = PluginFault(f"the {name} backend raised {type(error).__name__}: {error}")
+    wrong = PluginFault(f"the {name} backend has a bug, tell its authors: {type(error).__name__}: {error}")
     wrong.__cause__ = error
     return wrong
 
@@ -541,3 +544,30 @@ class Monitor(ABC, Generic[Options]):
 
     def close(self) -> None:
         """Let go of connections; an `events` that waits returns.  Idempotent, and final: another one is made then."""
+
+
+class JobInfo(NamedTuple):
+    """A job that was submitted, as observers are told of it."""
+
+    executor_id: str
+    job_id: str  # unique within its executor
+    function: str  # its name; empty where a function in a worker has described the job
+    backend: str
+    calls: int
+    submitted: float  # epoch seconds
+
+
+class CallInfo(NamedTuple):
+    """A call that has ended for good, after all of its attempts, as observers are told of it.  None: not known."""
+
+    job: JobInfo
+    call: int  # its number within the job
+    state: Literal["done", "failed", "cancelled"]
+    attempts: int  # how often it was begun
+    started: float | None  # epoch seconds; of the attempt that counts
+    stopped: float
+    argument_bytes: int | None  # of the pickle; of scalars the job's mean
+    result_bytes: int | None
+    peak_memory: int | None  # bytes, of the process that ran it, while it did
+    error: str = ""  # of one that has failed: the name of the exception's type
+    message: str = ""  # and what it says

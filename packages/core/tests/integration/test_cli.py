@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -86,6 +87,23 @@ def test_wrens_errors_are_one_sentence_on_stderr() -> None:
     # Then
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"Error: no compute backend 'nowhere'; .*localhost.*\n", done.stderr)
+
+
+def test_on_a_terminal_the_lines_of_an_error_end_between_words() -> None:
+    # Given a terminal of 40 columns
+    ours, theirs = pty.openpty()
+    try:
+        command = [str(CONSOLE_SCRIPT), "hello", "--backend", "nowhere"]
+        subprocess.run(command, stderr=theirs, env=os.environ | {"COLUMNS": "40"}, timeout=60, check=False)
+        os.close(theirs)
+        said = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+    # Then
+    lines = said.splitlines()
+    assert len(lines) > 2
+    assert all(len(line) <= 40 for line in lines)
+    assert re.fullmatch(r"Error: no compute backend 'nowhere'; .*localhost.*\)", " ".join(lines))
 
 
 def test_configuration_that_cannot_be_used_is_one_sentence(folder: Path) -> None:

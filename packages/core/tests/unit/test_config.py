@@ -160,6 +160,13 @@ def test_a_key_of_the_file_that_is_in_no_section_is_an_error(named_file: Write, 
         Config.load()
 
 
+def test_a_secret_that_is_in_no_section_is_in_no_text(named_file: Write) -> None:
+    named_file('password = "hunter2"\n')
+    with pytest.raises(ConfigError, match=r"^password in") as caught:
+        Config.load()
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("given", [{"wren": 3}, {"knative": "default"}, {"knative": None}, {"knative": [1]}])
 def test_a_section_of_the_argument_that_is_none_is_an_error(given: Mapping[str, Any]) -> None:
     (section,) = given

@@ -1,7 +1,9 @@
 """What can be typed after `wren`: commands, options and their help, and how a command fails."""
 
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -9,6 +11,21 @@ __all__ = ["wren"]
 
 _PATH: Final = click.Path(path_type=Path)
 INTERRUPTED: Final = 130  # what shells give for Ctrl-C: 128 + SIGINT
+
+
+class _Failure(click.ClickException):
+    """One sentence; on a terminal its lines end between words."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        text = f"Error: {self.format_message()}"
+        if sys.stderr.isatty():
+            import shutil
+            import textwrap
+
+            width = shutil.get_terminal_size().columns
+            wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+            text = "\n".join(map(wrap, text.splitlines()))
+        click.echo(text, file, err=file is None)
 
 
 class _Commands(click.Group):
@@ -20,7 +37,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except WrenError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failure(str(error)) from error
         except KeyboardInterrupt:
             click.echo(err=True)  # the terminal has written ^C
             ctx.exit(INTERRUPTED)
@@ -66,7 +83,7 @@ def doctor(ctx: click.Context, as_json: bool, seconds: float) -> None:
 
 @wren.command()
 def plugins() -> None:
-    """List the installed backends, storages and monitors."""
+    """List the installed backends, storages, monitors and observers."""
     from wren.cli.plugins import run
 
     run()

@@ -124,7 +124,7 @@ class Pool:
     def broken(self, error: Exception) -> None:
         """A bug here must fail the calls, not leave them waiting."""
         if not isinstance(error, BackendError):
-            error = BackendError(f"the local pool failed: {type(error).__name__}: {error}")
+            error = BackendError(f"the localhost backend has a bug, please report it: {type(error).__name__}: {error}")
         tasks = list(self._tasks.values())
         self._tasks.clear()
         self._queue.clear()
@@ -390,7 +390,10 @@ class Pool:
         running = worker.running()
         if running is None or not self._is_too_large(worker, memory):
             return  # its call has just ended
-        worker.end(OutOfMemory(f"call {running[1]} used more than its runtime_memory of {memory} MiB and was killed"))
+        name = f"call {running[1]} of job {running[0].invocation.header.job}"
+        worker.end(
+            OutOfMemory(f"{name} used more than its runtime_memory of {memory} MiB and was killed: give it more")
+        )
 
     def _is_too_large(self, worker: Worker, memory: int) -> bool:
         """Whether its call has begun, which else would go to the next worker for ever, and there is too much of it."""
@@ -435,8 +438,9 @@ class Pool:
         self._workers.remove(worker)
         code, output = process.reap()
         for batch in worker.batches:
-            error = worker.verdict or lost(process.pid, code, output)
-            self._fail(batch.task, batch.calls[batch.done :], error, output)
+            calls = batch.calls[batch.done :]
+            error = worker.verdict or lost(process.pid, batch.task.invocation.header.job, calls, code, output)
+            self._fail(batch.task, calls, error, output)
         if not process.ready:
             self._failed_start(code, output)
 
@@ -447,4 +451,4 @@ class Pool:
         self._failed_starts += code >= 0
         if self._failed_starts >= STARTS or now - self._failing_since > policy.START_SECONDS:
             self._failed_starts, self._failing_since = 0, None
-            self.broken(BackendError(f"local workers do not start: {ending(code, output)}"))
+            self.broken(BackendError(f"local workers do not start, the last one ended so: {ending(code, output)}"))
