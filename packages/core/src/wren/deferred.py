@@ -137,7 +137,9 @@ class InlineResults(Results):
             self._wait_all([future for future in futures if _is_waiting(future)][:1], timeout)
         return super().wait(futures, throw_except, return_when, timeout)
 
-    def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
+    def _wait_all(
+        self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False, load: bool = False
+    ) -> None:
         """Run those that are deferred, one after the other, and begin none when the time is over."""
         deadline = None if timeout is None else time.monotonic() + timeout
         for future in futures:

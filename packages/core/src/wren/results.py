@@ -59,7 +59,7 @@ class Results:
         if return_when == ANY_COMPLETED:
             waiting(futures, lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
-            waiting(futures, lambda left: wait_all(futures, left), timeout)
+            self._wait_all(futures, timeout)
         done = [future for future in futures if future.done()]
         if throw_except:
             for future in done:
@@ -81,7 +81,7 @@ class Results:
 
     def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting(futures, lambda left: _wait_and_load(futures, left, until_failure=throw_except), timeout)
+        self._wait_all(futures, timeout, until_failure=throw_except, load=True)
         results = []
         for future in futures:
             table, call = future.table, future.call
@@ -97,6 +97,16 @@ class Results:
                 results.append(None)
         self._mark(futures)
         return results
+
+    def _wait_all(
+        self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False, load: bool = False
+    ) -> None:
+        """Until all are done, or with `until_failure` one has failed, or the time is over.
+
+        `load`: what has come is unpickled meanwhile.
+        """
+        wait = _wait_and_load if load else wait_all
+        waiting(futures, lambda left: wait(futures, left, until_failure=until_failure), timeout)
 
     def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer reads."""
