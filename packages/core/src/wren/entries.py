@@ -234,7 +234,7 @@ def _failures(entry: Entry) -> list[tuple[int, str, str, str]]:
         found = [(call, _told(values[call])) for call in _failed(entry.job.states)] if values else []
     lines = []
     for call, value in found:
-        if call in entry.told:
+        if call in entry.told or len(entry.told) >= FAILURES:
             continue
         entry.told.add(call)
         if isinstance(value, Failure):

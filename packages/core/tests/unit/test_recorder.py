@@ -245,6 +245,21 @@ def test_of_many_failures_some_are_told_and_all_are_counted() -> None:
     assert len(only().failures[0].traceback) == entries.PRINTED + 1
 
 
+def test_failures_that_come_one_after_another_are_not_told_more_often() -> None:
+    # Given a job whose last calls fail first
+    records, job = Recorder(), made("abcdef-0/M000", 300)
+    engine = Jobs(job)
+    for call in reversed(range(300)):
+        settle(job, call, "err", "")
+        if call % 100 == 0:
+            look(records, engine)
+    # When
+    records.ended(job, PLACE)
+    records.flush()
+    # Then
+    assert (only().failed, len(only().failures)) == (300, entries.FAILURES)
+
+
 def test_of_what_was_printed_the_ends_are_told_of_the_failed_calls_first() -> None:
     records, job = Recorder(), made("abcdef-0/M000", 200)
     for call in range(200):
