@@ -29,6 +29,7 @@ FIXED: Final = {
     "WREN_TAG is not set: give the shell the tag of its deployment": "there is no value",
     "a call that runs within another gets a storage only where that one has a parameter for it, too: give it one, or "
     "return the future": "no executor there knows a name of the call",
+    "a worker cannot say which modules travel to it: call explain() where its client runs": "there is no name of it",
     "an executor cannot be pickled: make one where it is needed": "whichever it is",
     "an object's key cannot be empty": "it is empty",
     "cannot schedule new futures after interpreter shutdown": "the standard library's words",
