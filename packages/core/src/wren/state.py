@@ -18,7 +18,7 @@ from typing import Final
 
 from wren.references import Client
 
-__all__ = ["Journal", "files", "folder"]
+__all__ = ["Journal", "check", "files", "folder"]
 
 VERSION: Final = 1  # of the lines
 DAY: Final = 86_400.0  # seconds
@@ -90,11 +90,28 @@ def _make_private(path: str) -> None:
     except FileNotFoundError:
         os.makedirs(path, 0o700)
     except FileExistsError:
-        if os.name != "posix":
-            return
-        stat = os.stat(path)
-        if stat.st_uid != os.getuid() or stat.st_mode & 0o077:
-            raise PermissionError(f"{path} is not a private directory of yours, as `chmod 700` makes it") from None
+        _check_private(path)
+
+
+def _check_private(path: str) -> None:
+    if os.name != "posix":
+        return
+    stat = os.stat(path)
+    if stat.st_uid != os.getuid() or stat.st_mode & 0o077:
+        raise PermissionError(f"{path} is not a private directory of yours, as `chmod 700` makes it")
+
+
+def check() -> str:
+    """Where records are, or will be, without making anything; OSError if none can be written there."""
+    place = top = folder()
+    while not os.path.lexists(top):
+        top = os.path.dirname(top)
+    if not os.path.isdir(top) or not os.access(top, os.W_OK | os.X_OK):
+        raise PermissionError(f"nothing can be written into {top}")
+    for path in (os.path.dirname(place), place):
+        if os.path.isdir(path):
+            _check_private(path)
+    return place
 
 
 def tidy(place: str) -> None:

@@ -111,8 +111,8 @@ def test_where_all_is_well_each_thing_has_a_line_and_the_exit_code_is_0(folder: 
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     for name in ("Python", "wren-core", "open files", "processes", "pipes", "shared memory", "temporary directory",
-                 "configuration", "compute localhost runtime", "compute localhost call", "storage localhost objects",
-                 "storage localhost clock"):  # fmt: skip
+                 "job records", "configuration", "compute localhost runtime", "compute localhost call",
+                 "storage localhost objects", "storage localhost clock"):  # fmt: skip
         assert re.search(rf"^(ok  |warn)  {name}: ", done.stdout, re.MULTILINE), name
     assert re.search(r"^(All is well|\d warnings?)\.$", done.stdout.splitlines()[-1])
     assert list(folder.iterdir()) == []
@@ -397,6 +397,23 @@ def test_a_temporary_directory_that_is_full_or_none_is_told(monkeypatch: pytest.
     monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
     found = limit("temporary directory")
     assert (found.level, found.cure) == (Level.FAILURE, "free some space, or set TMPDIR to another directory")
+
+
+def test_where_job_records_go_is_told_and_why_they_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "deep" / "state"))
+    assert limit("job records") == Finding("job records", Level.OK, f"in {tmp_path}/deep/state/wren/jobs")
+    assert not (tmp_path / "deep").exists()
+    open_to_all = tmp_path / "deep" / "state" / "wren"
+    open_to_all.mkdir(parents=True)
+    open_to_all.chmod(0o755)
+    found = limit("job records")
+    assert (found.level, found.detail) == (
+        Level.WARNING,
+        f"cannot be written: {open_to_all} is not a private directory of yours, as `chmod 700` makes it",
+    )
+    assert not [each for each in limits.look(config(records=False)) if each.name == "job records"]
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    assert limit("job records").level is Level.WARNING
 
 
 # ---- on a terminal

@@ -1,4 +1,4 @@
-"""What the system lets this user have: files, processes, pipes, memory, and room for what is temporary."""
+"""What the system lets this user have: files, processes, pipes, memory, and room for what is temporary and kept."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from wren import state
 from wren.cli.findings import Finding, Level
 from wren.config import Config, WrenOptions
 
@@ -37,6 +38,8 @@ def look(config: Config) -> Iterator[Finding]:
     if hasattr(os, "memfd_create"):
         yield _memory()
     yield _temporary()
+    if values.get("records") is not False:
+        yield _records()
 
 
 def _files(soft: int, hard: int, need: int) -> Finding:
@@ -113,6 +116,14 @@ def _temporary() -> Finding:
         return Finding(name, Level.FAILURE, f"cannot be written to: {error}", cure)
     level = Level.OK if free >= ROOM else Level.WARNING
     return Finding(name, level, f"{free / 2**30:,.1f} GiB are free in {folder}", cure)
+
+
+def _records() -> Finding:
+    try:
+        return Finding("job records", Level.OK, f"in {state.check()}")
+    except OSError as error:
+        cure = "mend that, set XDG_STATE_HOME to another directory, or `records = false` in section [wren]"
+        return Finding("job records", Level.WARNING, f"cannot be written: {error}", cure)
 
 
 def _count(limit: int) -> str:
