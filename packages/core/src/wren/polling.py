@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pluggy
 
+from wren.errors import ConfigError
 from wren.spi import Check, Listed, Monitor, Storage
 from wren.stored import list_statuses
 from wren.wire import SHARD, Handle, Header
@@ -60,6 +61,8 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
 
     def __init__(self, options: StorageMonitorOptions) -> None:
         super().__init__(options)
+        if not options.interval > 0:  # nor NaN
+            raise ConfigError(f"interval in section [storage] is {options.interval}: give seconds above 0")
         self._jobs: dict[tuple[str, str], _Watched] = {}
         self._changed = threading.Condition()
         self._listed = float("-inf")
@@ -102,9 +105,7 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
 
     def check(self) -> Iterator[Check]:
         """There is nothing to reach but the storage, which has a check of its own."""
-        interval = self.options.interval
-        detail = f"statuses are listed every {interval:g} s"
-        yield Check("interval", interval > 0, detail, "set interval in section [storage] to seconds above 0")
+        yield Check("interval", True, f"statuses are listed every {self.options.interval:g} s")
 
     def close(self) -> None:
         with self._changed:

@@ -412,7 +412,8 @@ def test_where_job_records_go_is_told_and_why_they_cannot(tmp_path: Path, monkey
         f"cannot be written: {open_to_all} is not a private directory of yours, as `chmod 700` makes it",
     )
     assert not [each for each in limits.look(config(records=False)) if each.name == "job records"]
-    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / "state"))
     assert limit("job records").level is Level.WARNING
 
 
