@@ -266,7 +266,8 @@ class Engine:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
             if self._records and not recorder.stirred:
                 recorder.stir()
-            _log.info("%s was submitted to %s, calls: %d", job.name, self.compute.name, len(job.table), about=job)
+            if _log.logger.isEnabledFor(INFO):  # asked so for the sake of short calls
+                _log.info("%s was submitted to %s, calls: %d", job.name, self.compute.name, len(job.table), about=job)
             if self._observers is not None:
                 self._observers.submitted(jobs if job.inputs is None else expected)  # a reducer was expected before
         except BaseException as error:
@@ -348,7 +349,7 @@ class Engine:
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
-        if _log.isEnabledFor(INFO):
+        if _log.logger.isEnabledFor(INFO):
             table = job.table
             seconds = time.time() - table.submitted
             counts = len(table), table.failures, table.states.count(CANCELLED)

@@ -1,7 +1,7 @@
 """Writes down what becomes of jobs, for `wren jobs`, `wren logs` and `wren.attach`: some time after it has happened.
 
-    engine ─▶ stir ─── 50 ms later, in the cleaner's thread ──▶ which jobs run? ─┐
-       └────▶ ended ─▶ queue ────────────────────────────────▶ which are over? ──┴─▶ lines ─▶ wren.state
+    engine ─▶ stir ─── a second later, in the cleaner's thread ──▶ which jobs run? ─┐
+       └────▶ ended ─▶ queue ───────────────────────────────────▶ which are over? ──┴─▶ lines ─▶ wren.state
 
 A single call takes 0.1 ms, so nothing is written on its way: its job costs a step on a queue when it is over.  What has
 begun and ended by the time that the queue is looked at is one line, a loop of single calls one line for many.  A job
@@ -37,7 +37,7 @@ __all__ = ["Recorder", "Source", "recorder"]
 
 _log: Final = logging.getLogger("wren.state")
 
-DELAY: Final = 0.05  # seconds from a change to its line
+DELAY: Final = 1.0  # seconds from a change to its line: who has short calls should not be disturbed by each
 LOOK, SELDOM = 1.0, 30.0  # seconds between two looks at a job that runs: at first, and in the end
 
 

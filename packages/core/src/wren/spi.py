@@ -551,7 +551,7 @@ class JobInfo(NamedTuple):
 
     executor_id: str
     job_id: str  # unique within its executor
-    function: str  # its name; empty where a function in a worker has described the job
+    function: str  # its name; of a job that a function in a worker has described, in which it was called
     backend: str
     calls: int
     submitted: float  # epoch seconds

@@ -140,7 +140,7 @@ def test_a_reducer_and_nested_calls_are_jobs_of_their_own(spy: Spy, eventually: 
     eventually(lambda: over(spy))
     told = [(job.job_id, job.function, job.calls) for job in jobs(spy)]
     assert told[:3] == [("M000", "add", 2), ("R000", "sum", 1), ("A001", "describe_more", 1)]
-    assert [(function, count) for _, function, count in told[3:]] == [("", 2)]  # nobody here has seen the function
+    assert [(function, count) for _, function, count in told[3:]] == [("called in describe_more", 2)]
     assert len(calls(spy)) == sum(job.calls for job in jobs(spy))
 
 
