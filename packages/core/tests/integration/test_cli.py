@@ -226,14 +226,18 @@ def test_plugins_cuts_no_long_name_on_a_narrow_terminal(
 # ---- demo
 
 
+def timed_demo() -> tuple["subprocess.CompletedProcess[str]", float]:
+    start = time.perf_counter()
+    done = subprocess.run([CONSOLE_SCRIPT, "demo"], capture_output=True, text=True, check=False)
+    return done, time.perf_counter() - start
+
+
 def test_demo_counts_prints_and_is_quick(folder: Path) -> None:
     # When: what else the machine does may hold up one run, and hardly three
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([CONSOLE_SCRIPT, "demo"], capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - start
-        if seconds < 5.0:
-            break
+    done, seconds = timed_demo()
+    for _ in range(2):
+        if seconds >= 5.0:
+            done, seconds = timed_demo()
     # Then
     assert (done.returncode, done.stderr) == (0, "")
     assert seconds < 5.0
