@@ -216,5 +216,5 @@ def build(session: nox.Session) -> None:
         session.run(*pip, *names, external=True)
         session.run(str(clean / "bin" / "pip"), "check", external=True)
         with session.chdir(empty):
-            for command in ("demo", "hello", "plugins"):
+            for command in ("demo", "hello", "plugins", "doctor"):
                 session.run(str(clean / "bin" / "wren"), command, external=True)

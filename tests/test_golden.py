@@ -81,6 +81,9 @@ PAYLOADS: Final = {
     "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
     "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, GATHER._replace(attempts={}, parameter=None))]),
     "payload-empty": Payload(MINIMAL, 0, []),
+    "payload-archive": Payload(
+        MINIMAL._replace(modules=Blob("ef" * 32, 3)), 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4), b"zip"
+    ),
     "payload-code": Payload(MINIMAL, 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4)),
 }
 STATUSES: Final = {

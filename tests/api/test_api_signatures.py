@@ -32,6 +32,7 @@ SIGNATURES = {
     "get_result": "get_result(fs=None, throw_except=True, timeout=None, THREADPOOL_SIZE=128, WAIT_DUR_SEC=1)",
     "create_execution_plots": "create_execution_plots(dst_dir, dst_name, fs=None)",
     "clean": "clean(fs=None, local_execution=True)",
+    "explain": "explain(func, data=None, include_modules=[], exclude_modules=[])",
 }
 
 
@@ -47,6 +48,7 @@ def add_one(x: int) -> int:
     "get_result(fs=None, throw_except=True, timeout=None,",
     "create_execution_plots(dst_dir, dst_name, fs=None)",
     "clean(fs=None, local_execution=True)",
+    "explain(func, data=None, include_modules=[], exclude_modules=[])",
 )
 @pytest.mark.parametrize("name", list(SIGNATURES))
 def test_methods_have_the_documented_names_order_and_defaults(name: str) -> None:

@@ -42,6 +42,10 @@ class TestStorage(StorageConformance):
     def unreachable(self) -> Mapping[str, Any]:
         return {"path": "/nonexistent/objects.db"}
 
+    def test_check_makes_no_file(self, options: Mapping[str, Any]) -> None:
+        assert self.checked(options)
+        assert list(self.file.parent.iterdir()) == []
+
     def raw_put(self, bucket: str, key: str, data: bytes) -> None:
         with closing(sqlite3.connect(self.file)) as database, database:
             database.execute(

@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +49,8 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
                 "WREN_LISTEN": f"fd:{listener.fileno()}",
                 "WREN_MAX_PAYLOAD": str(self.limits.payload),
                 "WREN_IDLE_EXIT": str(self.options.idle_exit),
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # a container would have its own modules
             }
-            shell = [sys.executable, "-P", "-c", "from wren.worker.http import main; main()"]
+            shell = [self._python, "-P", "-c", "from wren.worker.http import main; main()"]
             try:
                 process = subprocess.Popen(
                     shell, env={**os.environ, **environment, **own}, pass_fds=[listener.fileno()]
@@ -83,7 +81,17 @@ class TemplateCompute(HttpCompute[TemplateOptions]):
         return killed
 
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        return RuntimeInfo(f"{sys.version_info.major}.{sys.version_info.minor}", sysconfig.get_platform())
+        ask = [self._python, "-P", "-m", "wren.worker.inventory"]  # of an image this would be asked when it is built
+        try:
+            return RuntimeInfo.read(subprocess.run(ask, capture_output=True, timeout=60, check=True).stdout)
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            raise BackendError(
+                f"python in section [template] cannot be used: {error}; name an interpreter that has wren-core"
+            ) from error
+
+    @property
+    def _python(self) -> str:
+        return self.options.python or sys.executable
 
     def close(self) -> None:
         for deployment in self.deployments():

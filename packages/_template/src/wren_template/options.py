@@ -9,4 +9,5 @@ class TemplateOptions:
 
     path: str = "wren-template.db"  # of the storage's file
     bucket: str = "wren"
+    python: str = ""  # the workers' interpreter, which has wren-core; empty: this one
     idle_exit: float = 30.0  # seconds without a client after which a shell ends by itself

@@ -1,6 +1,7 @@
 """The storage: `wren_template.objects` behind wren's contract, with wren's errors in the place of SQLite's."""
 
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,7 +11,8 @@ from typing import ClassVar
 import pluggy
 
 from wren.errors import NoSuchKey, storage_errors
-from wren.spi import Feature, ObjectInfo, Storage
+from wren.spi import Check, Feature, ObjectInfo, Storage
+from wren.trials import try_storage
 from wren.wire import Buffer, Handle
 from wren_template.objects import Objects
 from wren_template.options import TemplateOptions
@@ -59,6 +61,18 @@ class TemplateStorage(Storage[TemplateOptions]):
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         with _errors(bucket, "several keys"):
             self._objects.delete(bucket, keys)
+
+    def check(self) -> Iterator[Check]:
+        """As every storage's; but one whose file is not there yet is tried beside it, as a check leaves nothing."""
+        place = Path(self.options.path)
+        if place.exists():
+            return super().check()
+        try:
+            with tempfile.TemporaryDirectory(prefix="wren-template-", dir=place.parent) as folder:
+                return iter(list(try_storage(TemplateStorage(replace(self.options, path=f"{folder}/objects.db")))))
+        except OSError as error:
+            cure = "set path in section [template] to a file in a directory that you may write to"
+            return iter([Check("open", ok=False, detail=f"no file can be made: {error}", cure=cure)])
 
     def worker(self) -> Handle:
         return Handle("wren_template.objects:Objects", {"path": self.options.path})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         openwhisk_executor,
     )
     from wren.futures import Future
+    from wren.history import attach
     from wren.local.factory import local_executor
     from wren.results import ALL_COMPLETED, ALWAYS, ANY_COMPLETED, ReturnWhen
     from wren.standard import Executor
@@ -35,6 +36,7 @@ __all__ = [
     "FunctionExecutor",
     "Future",
     "ReturnWhen",
+    "attach",
     "docker_executor",
     "errors",
     "function_executor",
@@ -52,6 +54,7 @@ _HOMES = {
     "FunctionExecutor": "wren.executor",
     "Future": "wren.futures",
     "ReturnWhen": "wren.results",
+    "attach": "wren.history",
     "errors": "wren.errors",
     "local_executor": "wren.local.factory",
 }

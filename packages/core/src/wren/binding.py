@@ -90,8 +90,13 @@ def reducer_parameter(function: Callable[..., Any]) -> tuple[str | None, tuple[s
 
 def describe_function(function: Callable[..., Any]) -> str:
     """A function's name for people."""
-    name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return name
+    try:
+        name = getattr(function, "__qualname__", None)
+    except Exception:  # noqa: BLE001 - of a user's object, which may answer anything
+        name = None
+    if name is None and isinstance(function, functools.partial):
+        return describe_function(function.func)
+    return name if isinstance(name, str) and name else type(function).__qualname__
 
 
 def _materialise(iterdata: Iterable[Any]) -> list[Any]:
@@ -271,7 +276,7 @@ def _target(function: Callable[..., Any]) -> _Target:
         inject = ()
     for wanted_name in inject:
         if wanted_name not in _AVAILABLE:
-            raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet")
+            raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet: rename it")
     kept = [_renamed(p) for p in parameters if p.name not in inject]
     bindable = signature.replace(parameters=kept)
     named = {*inject, *parted}

@@ -1,15 +1,15 @@
 """Runs what must not run in the thread that settles a future: that thread may not wait for anything.
 
-Three queues, each with a thread: the users' callbacks, which may wait for other futures; what the engine does next
-(reducers, handing calls to backends), which those futures may need; and the removal of objects, for which a storage may
-take its time.  And a clock for what the engine does later.
+Four queues, each with a thread that starts when it is needed: the users' callbacks, which may wait for other futures;
+what the engine does next (reducers, handing calls to backends), which those futures may need; the removal of objects,
+for which a storage may take its time; and what observers are told, who may wait for whatever they send it to.  And a
+clock for what the engine does later.
 """
 
 import atexit
 import contextlib
 import heapq
 import itertools
-import logging
 import os
 import threading
 import time
@@ -17,7 +17,9 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-_log = logging.getLogger("wren.futures")
+from wren.logs import Log
+
+_log: Final = Log("wren.futures")
 
 LONGEST: Final = 3_600.0  # seconds that a queue is asked to wait: it has a limit
 LAST_SECONDS: Final = 5.0  # that the interpreter's end may wait
@@ -32,7 +34,7 @@ class _Runner:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._owned = threading.Lock()  # taken for good by the one thread that works
 
@@ -43,7 +45,7 @@ class _Runner:
     def start(self) -> None:
         """Start the thread, if it is not yet: when a program ends it is too late for that."""
         if not self.started:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            threading.Thread(target=self._work, name=self.name, daemon=True).start()
 
     def put(self, action: Callable[[], object]) -> None:
         try:
@@ -63,7 +65,7 @@ class _Runner:
             try:
                 action()
             except BaseException:  # noqa: BLE001 - the thread serves all that comes after, too
-                _log.exception("%r raised", action)
+                _log.exception("%r raised in the thread %s", action, self.name)
             del action  # while it waits for the next one the thread keeps nothing alive
 
 
@@ -97,16 +99,18 @@ class _Clock:
                 heapq.heappush(due, self._new.get(timeout=left if left is None else min(left, LONGEST)))
 
 
-def _parts() -> tuple[_Runner, _Runner, _Runner, _Clock]:
-    return _Runner("wren-callbacks"), _Runner("wren-engine"), _Runner("wren-cleaner"), _Clock()
+def _parts() -> tuple[_Runner, _Runner, _Runner, _Runner, _Clock]:
+    names = ("wren-callbacks", "wren-engine", "wren-cleaner", "wren-observers")
+    users, engines, cleaners, observers = map(_Runner, names)
+    return users, engines, cleaners, observers, _Clock()
 
 
-_users, _engines, _cleaners, _clock = _parts()
+_users, _engines, _cleaners, _observers, _clock = _parts()
 
 
 def _after_fork() -> None:
-    global _users, _engines, _cleaners, _clock  # the threads are not in the child
-    _users, _engines, _cleaners, _clock = _parts()
+    global _users, _engines, _cleaners, _observers, _clock  # the threads are not in the child
+    _users, _engines, _cleaners, _observers, _clock = _parts()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -115,11 +119,12 @@ os.register_at_fork(after_in_child=_after_fork)
 @atexit.register
 def _drain() -> None:
     """At the interpreter's end, when the calls have settled: what was put there is still done, for a few seconds."""
-    for runner in (_engines, _users, _cleaners):
+    for runner in (_engines, _users, _cleaners, _observers):  # the last are told of what the first did
         if runner.started:
             done = threading.Event()
             runner.put(done.set)
-            done.wait(LAST_SECONDS)
+            if not done.wait(LAST_SECONDS):
+                _log.warning("the thread %s had more to do when the program ended", runner.name)
 
 
 def start(*, users: bool = False) -> None:
@@ -190,6 +195,11 @@ def clean(action: Callable[[], object]) -> None:
     _cleaners.put(action)
 
 
+def observe(action: Callable[[], object]) -> None:
+    """Tell observers something, in the order of the calls of this function."""
+    _observers.put(action)
+
+
 def apart(action: Callable[[], object], name: str) -> None:
     """Do something that may wait, in a thread of its own; here, where the interpreter has no more threads to give."""
 
@@ -198,7 +208,7 @@ def apart(action: Callable[[], object], name: str) -> None:
         try:
             action()
         except BaseException:  # noqa: BLE001 - nobody else would hear of it
-            _log.exception("%r raised", action)
+            _log.exception("%r raised in the thread %s", action, name)
 
     try:
         threading.Thread(target=work, name=name, daemon=True).start()

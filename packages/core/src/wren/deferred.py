@@ -42,11 +42,14 @@ class DeferredEngine:
     def __init__(self, memory: int | None) -> None:
         self.id = f"deferred-{next(_executors)}"
         self.limits = Limits()  # the client knows them
-        self.remote: str | None = None  # what the outer call can import the others can, too
         self._memory = memory
         self._numbers = itertools.count()
         self._tables: weakref.WeakSet[DeferredTable] = weakref.WeakSet()
         process.recorder = process.recorder or Recorder()
+
+    def explain(self, *_: object) -> NoReturn:
+        """Which modules travel is the client's to say."""
+        raise Unsupported("a worker cannot say which modules travel to it: call explain() where its client runs")
 
     def number(self) -> str:
         return f"{next(self._numbers):03d}"
@@ -141,7 +144,9 @@ class InlineResults(Results):
             self._wait_all([future for future in futures if _is_waiting(future)][:1], timeout)
         return super().wait(futures, throw_except, return_when, timeout)
 
-    def _wait_all(self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False) -> None:
+    def _wait_all(
+        self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False, load: bool = False
+    ) -> None:
         """Run those that are deferred, one after the other, and begin none when the time is over."""
         deadline = None if timeout is None else time.monotonic() + timeout
         for future in futures:

@@ -9,7 +9,6 @@ The engine knows no executor: one that is garbage while its futures are not reso
 
 import atexit
 import itertools
-import logging
 import os
 import sys
 import threading
@@ -18,6 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from logging import INFO
 from typing import TYPE_CHECKING, Any, Final
 
 from wren import callbacks, plugins
@@ -29,36 +29,42 @@ from wren.examiner import Examiner
 from wren.flights import Flights, Rules
 from wren.futures import Future, futures_of, wait_all
 from wren.invoker import Invoker
-from wren.job import CallOptions, Job
+from wren.job import CallOptions, Choice, Job
 from wren.leftovers import Leftovers
+from wren.logs import Log
 from wren.maker import Maker
 from wren.nested import Follower
+from wren.recorder import recorder
 from wren.reducers import prepare_reduction
-from wren.serialize import argument_sizes
+from wren.serialize import argument_sizes, pickle_function
 from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
 from wren.stored import load_stored, read_status
-from wren.table import CallTable
+from wren.table import CANCELLED, CallTable
 from wren.tracker import Tracker
 from wren.verdicts import complete
 from wren.watcher import Watcher
 from wren.wire import CallStatus, Header
+from wren.worker.nested import process
 from wren.worker.run import remove
+from wren.worker.stream import cloudpickle_chunks
 
 if TYPE_CHECKING:
+    from wren.modules.explanation import Explanation
+    from wren.observers import Observers
     from wren.partition import Parts
 
 __all__ = ["Engine"]
 
-logging.getLogger("wren").addHandler(logging.NullHandler())  # quiet, unless the program that uses wren says otherwise
-
-_log: Final = logging.getLogger("wren.engine")
+_log: Final = Log("wren.engine")
 
 _executors: Final = itertools.count()
-_session: Final = os.urandom(3).hex()
+_session = os.urandom(3).hex()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _session  # noqa: PLW0603 - names that the parent does not give, too
+    _session = os.urandom(3).hex()
     for engine in list(_engines):
         engine.forked()
 
@@ -72,11 +78,15 @@ def _at_exit() -> None:
     interactive = hasattr(sys, "ps1")  # then an interrupt ended some line long ago
     interrupted = not interactive and getattr(sys, "last_type", None) is KeyboardInterrupt
     for engine in list(_engines):
-        for step in (engine.end if interrupted else engine.wait, engine.leftovers.tidy, engine.close):
+        for step in (engine.end if interrupted else engine.wait, engine.leftovers.tidy, engine.close, engine.flush):
             try:
                 step()
             except Exception:  # noqa: BLE001 - one executor's trouble must not cost the calls of the others
-                _log.exception("the end of executor %s failed", engine.id)
+                _log.exception("the end of executor %s failed", engine.id, executor=engine.id)
+
+
+def _new_id() -> str:
+    return f"{_session}-{next(_executors)}"
 
 
 class Engine:
@@ -111,9 +121,10 @@ class Engine:
                 f"workers is {workers!r}: give how many calls may run at once, 1 or more, or leave it out"
             )
         compute_type, storage_type = plugins.load_compute(backend), plugins.load_storage(storage)
+        self.id = _new_id()
+        self._observers = _observe(options.observer_names, self.id, backend) if options.observers else None
         self.compute: Compute[Any] = compute_type(config.options(backend, compute_type.options_type))
         self.storage: Storage[Any] = storage_type(config.options(storage, storage_type.options_type))
-        self.id = f"{_session}-{next(_executors)}"
         self._numbers = itertools.count()
         if self.compute.shell is Shell.PIPE:  # what a configuration says of runtimes is meant for containers
             options = replace(options, runtime=None, runtime_memory=None)
@@ -122,10 +133,9 @@ class Engine:
             raise ConfigError(f"runtime_memory is {memory!r}: give a number of MiB, 1 or more, or leave it out")
         self._runtime = Runtime(runtime or options.runtime, memory, workers=workers)
         self._config, self._options = config, options
+        self._records = options.records and not process.is_worker
+        self._place = backend, storage
         self.timeout = TIMEOUT if options.timeout is None else options.timeout  # of calls that are given none
-        for key in ("heartbeat", "start_timeout", "sweep"):
-            if not getattr(options, key) > 0:  # nor NaN
-                raise ConfigError(f"{key} in section [wren] is {getattr(options, key)}: give seconds above 0")
         self._opening = threading.Lock()
         self._closing = False
         self._ending: set[str] = set()  # jobs that `finished` is about
@@ -134,6 +144,8 @@ class Engine:
         if Feature.QUEUE not in self.compute.features:
             callbacks.start_clock()
         _engines.add(self)
+        if self._records:
+            recorder.follow(self)
 
     def _connect(self) -> None:
         """Make the parts that jobs go through: at first, and again in a forked child."""
@@ -143,14 +155,14 @@ class Engine:
         beats = options.heartbeat if Feature.HEARTBEAT in self.compute.features else None
         flights = Flights(Rules(options.start_timeout, beats, options.heartbeat))
         self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
-        self._invoker = Invoker(self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
+        self._invoker = Invoker(self.id, self.compute, self._runtime.workers, self._secrets, flights, self._tracker)
         self._follower = Follower(self)
         self._tracker.sender, self._tracker.follower = self._invoker, self._follower
         flights.examine = Examiner(self.compute, self.storage, flights, self._tracker).examine
         self._watch()
 
     def _watch(self) -> None:
-        self._watchers = [Watcher(monitor, self.storage, self._tracker) for monitor in self._monitors()]
+        self._watchers = [Watcher(self.id, monitor, self.storage, self._tracker) for monitor in self._monitors()]
         self._closed = False
 
     def _monitors(self) -> Iterator[Monitor[Any]]:
@@ -176,10 +188,11 @@ class Engine:
         """What the backend can take."""
         return self.compute.limits
 
-    @property
-    def remote(self) -> str | None:
-        """The backend's name, where its workers do not import this machine's files."""
-        return None if self.compute.shell is Shell.PIPE else self.compute.name
+    def explain(self, function: Callable[..., Any], data: Any, choice: Choice) -> "Explanation":
+        """Which modules a call needs, and what of them travels.  SerializationError, ModuleError, BackendError."""
+        from wren.modules.explanation import explain
+
+        return explain(pickle_function(function), cloudpickle_chunks(data), choice, self.maker.runtime_info())
 
     # ---- jobs
 
@@ -260,20 +273,31 @@ class Engine:
                 for each in jobs:
                     self._tracker.add(each)
             again, job.launched = job.launched, True
-            if not job.table.unfinished:
+            if job.table.unfinished:
+                self._invoke(job, range(len(job.table)) if calls is None else calls, again=again)
+                for each in jobs:  # while they run
+                    each.table.argument_sizes = argument_sizes(each.arguments)
+            else:
                 self.finished(job.header.job)  # it has no calls, or they were cancelled
+            if again:
                 return
-            self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
-            if self._watchers and not again:
-                reporters = [watcher.open(job) for watcher in self._watchers]
-                if any(reporters):
-                    job.header = job.header._replace(reporter=reporters[0])
-            self._invoker.invoke(job, range(len(job.table)) if calls is None else calls, 0)
-            for each in jobs:  # while they run
-                each.table.argument_sizes = argument_sizes(each.arguments)
+            if self._records and not recorder.stirred:
+                recorder.stir()
+            if _log.logger.isEnabledFor(INFO):  # asked so for the sake of short calls
+                _log.info("%s was submitted to %s, calls: %d", job.name, self.compute.name, len(job.table), about=job)
+            if self._observers is not None:
+                self._observers.submitted(jobs if job.inputs is None else expected)  # a reducer was expected before
         except BaseException as error:
             callbacks.later(partial(self._abandon, jobs, error))
             raise
+
+    def _invoke(self, job: Job, calls: Sequence[int], *, again: bool) -> None:
+        self._invoker.deploy(job.runtime)  # what is wrong with it is the caller's to know
+        if self._watchers and not again:
+            reporters = [watcher.open(job) for watcher in self._watchers]
+            if any(reporters):
+                job.header = job.header._replace(reporter=reporters[0])
+        self._invoker.invoke(job, calls, 0)
 
     def _abandon(self, jobs: Sequence[Job], error: BaseException) -> None:
         """Nobody has the futures of these jobs, and nothing may wait for them."""
@@ -281,6 +305,10 @@ class Engine:
             self.take_back(job.table, range(len(job.table)))
             for call in range(len(job.table)):
                 job.table.fail(call, CallLost(f"call {call} of job {job.header.job} was not submitted: {error!r}"))
+
+    def running(self) -> Iterator[tuple[Job, tuple[str, str]]]:
+        """The jobs that are not over, for their records."""
+        return ((job, self._place) for job in self._tracker.unfinished())
 
     # ---- wren.futures.Owner
 
@@ -326,6 +354,8 @@ class Engine:
             self._ending.discard(job_id)
 
     def _end_of(self, job: Job) -> None:
+        if self._records:
+            recorder.ended(job, self._place)
         for watcher in self._watchers:
             callbacks.clean(partial(watcher.close, job))  # it may take its time, and this thread has others' reports
         if job.keeps:
@@ -337,6 +367,11 @@ class Engine:
         action, job.then = job.then, None  # it knows the job: no cycle
         if action is not None:
             callbacks.later(action)
+        if _log.logger.isEnabledFor(INFO):
+            table = job.table
+            seconds = time.time() - table.submitted
+            counts = len(table), table.failures, table.states.count(CANCELLED)
+            _log.info("it ended after %.3f s, calls: %d, failed: %d, cancelled: %d", seconds, *counts, about=job)
 
     def clean(self, wanted: Collection[str] | None = None) -> None:
         """Remove what jobs that are over have stored: the wanted ones, by id, or all."""
@@ -382,12 +417,14 @@ class Engine:
             self._invoker.kill(job, range(len(job.table)))
 
     def forked(self) -> None:
-        """In a forked child: what runs is the parent's, and new jobs go their own way."""
+        """In a forked child: what runs is the parent's, and new jobs go their own way, under a name of their own."""
         for job in self._tracker.unfinished():  # and nothing of the parent's other parts, which may be locked
             job.table.abandon(
                 CallLost(f"job {self.id}/{job.header.job} belongs to the process that this one was forked from")
             )
-        self._opening, self._ending = threading.Lock(), set()
+        self._opening, self._ending, self.id = threading.Lock(), set(), _new_id()
+        if self._observers is not None:
+            self._observers.forked(self.id)
         self._connect()  # with storage keys of its own, and what the parent has stored is not its to remove
 
     def close(self) -> None:
@@ -404,5 +441,19 @@ class Engine:
                 try:
                     close()
                 except Exception:  # noqa: BLE001 - what cannot be closed must not keep the rest open
-                    _log.warning("not all of executor %s could be closed", self.id, exc_info=True)
+                    _log.warning("not all of executor %s could be closed", self.id, exc_info=True, executor=self.id)
             self._closed = True
+            _log.debug("executor %s was closed", self.id, executor=self.id)
+            if self._observers is not None:
+                self._observers.closed()
+
+    def flush(self) -> None:
+        """The program ends: what observers have not seen is told to them."""
+        if self._observers is not None:
+            self._observers.flush()
+
+
+def _observe(names: Sequence[str], executor_id: str, backend: str) -> "Observers | None":
+    from wren.observers import Observers
+
+    return Observers(names, executor_id, backend)

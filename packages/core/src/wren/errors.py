@@ -19,7 +19,9 @@ __all__ = [
     "CallLost",
     "CallTimeout",
     "ConfigError",
+    "ModuleError",
     "MonitorError",
+    "NoSuchJob",
     "NoSuchKey",
     "NotDeployed",
     "OutOfMemory",
@@ -68,6 +70,10 @@ class PluginConflict(PluginError):
     """Several installed distributions offer a plugin of the same name; the text names them."""
 
 
+class NoSuchJob(WrenError, LookupError):
+    """There is no record of a job of that name, or of what reads its results; the text names near ones."""
+
+
 class Unsupported(WrenError):
     """An ability that this backend, storage or platform does not have."""
 
@@ -78,6 +84,10 @@ class BindingError(WrenError, TypeError):
 
 class SerializationError(WrenError, TypeError):
     """A function, an argument or a result that cannot be pickled; the text names it and the reason."""
+
+
+class ModuleError(WrenError):
+    """A module that the function needs can neither travel nor is in the runtime; the text names it and the cure."""
 
 
 # ---- what a backend says (the errors that `wren.spi.Compute` may raise or report)

@@ -3,13 +3,13 @@
 Runs in threads of its own, since all that it asks may take its time.
 """
 
-import logging
 import math
 import time
 from typing import Any, Final
 
 from wren.errors import CallLost, CallTimeout, OutOfMemory, WorkerLost, WrenError
 from wren.flights import Flight, Flights, Late
+from wren.logs import Log
 from wren.spi import Alive, Compute, Exited, Feature, Storage
 from wren.stored import list_statuses
 from wren.tracker import Tracker
@@ -17,7 +17,7 @@ from wren.wire import SHARD
 
 __all__ = ["Examiner"]
 
-_log: Final = logging.getLogger("wren.tracker")
+_log: Final = Log("wren.tracker")
 
 
 class Examiner:
@@ -50,7 +50,13 @@ class Examiner:
                 self._kill(flight)
                 self._lose(flight, why, None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the calls must not wait for ever
-            _log.exception("the examination of job %s failed", flight.job.header.job)
+            _log.exception(
+                "the examination of %s failed",
+                _calls(flight),
+                about=flight.job,
+                calls=flight.open,
+                attempt=flight.invocation.attempt,
+            )
             self._fail(flight, WorkerLost(f"{_calls(flight)} could not be followed: {error}"))
 
     def _worth_waiting(self, flight: Flight, why: Late, found: Alive | None) -> bool:
@@ -83,7 +89,7 @@ class Examiner:
             try:
                 found = list(list_statuses(self._storage, header, shard))
             except WrenError as error:
-                _log.info("the %s storage did not answer: %s", self._storage.name, error)
+                _say(flight, "storage", self._storage.name, "did not answer", error)
                 return None
             for listed in found:
                 if listed.call in flight.open and listed.attempt == flight.invocation.attempt:
@@ -97,7 +103,7 @@ class Examiner:
         try:
             return self._compute.probe(flight.deployment, flight.receipt)
         except WrenError as error:
-            _log.info("the %s backend did not answer: %s", self._compute.name, error)
+            _say(flight, "backend", self._compute.name, "did not answer", error)
             return None
 
     def _kill(self, flight: Flight) -> None:
@@ -106,7 +112,7 @@ class Examiner:
             try:
                 self._compute.kill(flight.deployment, flight.invocation, sorted(flight.open))
             except WrenError as error:
-                _log.info("the %s backend could not kill %s: %s", self._compute.name, _calls(flight), error)
+                _say(flight, "backend", self._compute.name, "could not kill it", error)
 
     # ---- verdicts
 
@@ -117,7 +123,9 @@ class Examiner:
             case _ if end and end.out_of_memory:
                 error: WrenError = OutOfMemory(f"{what} ran in a container that was killed for its memory{said}")
             case Late.START:
-                error = CallLost(f"{what} did not start within start_timeout, {rules.start_timeout:g} s{said}")
+                error = CallLost(
+                    f"{what} did not start within {rules.start_timeout:g} s, the start_timeout in section [wren]{said}"
+                )
             case Late.RUN:
                 error = CallTimeout(f"{what} ran longer than its timeout of {flight.invocation.timeout:g} s{said}")
             case Late.SILENT:
@@ -136,12 +144,19 @@ class Examiner:
 
 
 def _silence(flight: Flight) -> WorkerLost:
-    worker = flight.receipt.id if flight.receipt else "?"
+    worker = f"the worker {flight.receipt.id} of" if flight.receipt else "the worker of"
     silent = time.monotonic() - flight.heard
-    return WorkerLost(f"the worker {worker} of {_calls(flight)} has given no sign of life for {silent:.3g} s")
+    return WorkerLost(f"{worker} {_calls(flight)} has given no sign of life for {silent:.3g} s")
 
 
 def _calls(flight: Flight) -> str:
     """The flight's calls, for people."""
     calls, job = sorted(flight.open), flight.job.header.job
     return f"call {calls[0]} of job {job}" if len(calls) == 1 else f"{len(calls)} calls of job {job}"
+
+
+def _say(flight: Flight, kind: str, name: str, what: str, error: WrenError) -> None:
+    _log.info(
+        "%s was examined: the %s %s %s: %s", _calls(flight), name, kind, what, error,
+        about=flight.job, calls=flight.open, attempt=flight.invocation.attempt,
+    )  # fmt: skip

@@ -5,7 +5,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 from wren import binding, callbacks
 from wren.config import Config
@@ -13,7 +13,7 @@ from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT, le
 from wren.engine import Engine
 from wren.errors import BindingError, Unsupported
 from wren.futures import Future
-from wren.job import CallOptions, RetryOn
+from wren.job import CallOptions, Choice, RetryOn
 from wren.plots import Times
 from wren.results import ALL_COMPLETED, Futures, Results, checked
 from wren.signatures import CallAsync, Map, MapReduce
@@ -21,6 +21,9 @@ from wren.spelling import also_spelled
 from wren.spi import Feature
 from wren.table import CallTable
 from wren.worker.nested import process
+
+if TYPE_CHECKING:
+    from wren.modules.explanation import Explanation
 
 __all__ = ["FunctionExecutor"]
 
@@ -30,7 +33,7 @@ Env: TypeAlias = Mapping[str, Any] | None
 Modules: TypeAlias = Iterable[Any] | None
 
 MIB = 1 << 20
-_NOTHING_GIVEN: Final = (None, TIMEOUT, RUNTIME_MEMORY, None, None, None, 1)
+_NOTHING_GIVEN: Final = (None, TIMEOUT, RUNTIME_MEMORY, None, None, None, 1, MODULES, NOTHING_EXCLUDED)
 
 
 class FunctionExecutor:
@@ -123,8 +126,9 @@ class FunctionExecutor:
 
         `data` becomes arguments as an element of `map` does.  `timeout`: seconds that it may run before it is killed.
         """
-        self._check_modules(include_modules, exclude_modules)
-        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist)
+        options = self._options(
+            extra_env, timeout, runtime_memory, retries, retry_on, persist, 1, include_modules, exclude_modules
+        )
         bound = binding.bind(func, [data])
         if bound.parted:
             bound, _ = self._bind(func, [data], None, None, None)
@@ -163,9 +167,9 @@ class FunctionExecutor:
         accepted; no backend needs so many threads.  Raises BindingError and SerializationError, both before anything is
         invoked.
         """
-        self._check_modules(include_modules, exclude_modules)
         bound, _ = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
-        options = self._options(extra_env, timeout, runtime_memory, retries, retry_on, persist, calls_per_activation)
+        shared = extra_env, timeout, runtime_memory, retries, retry_on, persist, calls_per_activation
+        options = self._options(*shared, include_modules, exclude_modules)
         table = self._engine.start(f"M{self._engine.number()}", map_function, bound, options, follows=True)
         return list(self._keep(table)[0])
 
@@ -204,16 +208,16 @@ class FunctionExecutor:
         The reducer reads the results from the storage; with `reducer_wait_local` they go through this process.  A map
         call that fails fails the reducer with the same exception.  `timeout` holds for the reducer, too.
         """
-        self._check_modules(include_modules, exclude_modules)
         bound, objects = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
         if reducer_one_per_object and bound.parted is None:
             raise BindingError("reducer_one_per_object needs a map function with a parameter obj or url: leave it out")
+        shared, modules = (retries, retry_on, persist), (include_modules, exclude_modules)
         mapping, reducing = self._engine.map_reduce(
             map_function,
             bound,
             reduce_function,
-            self._options(extra_env, timeout, map_runtime_memory, retries, retry_on, persist, calls_per_activation),
-            self._options(extra_env, timeout, reduce_runtime_memory, retries, retry_on, persist),
+            self._options(extra_env, timeout, map_runtime_memory, *shared, calls_per_activation, *modules),
+            self._options(extra_env, timeout, reduce_runtime_memory, *shared, 1, *modules),
             through_client=reducer_wait_local,
             spans=_spans(objects) if reducer_one_per_object else None,
         )
@@ -287,6 +291,22 @@ class FunctionExecutor:
         else:
             self._engine.clean_remotely(wanted)
 
+    def explain(
+        self,
+        func: Callable[..., Any],
+        data: Any = None,
+        include_modules: Modules = MODULES,
+        exclude_modules: Modules = NOTHING_EXCLUDED,
+    ) -> "Explanation":
+        """Print which modules `func` needs, and which of them travel with it, why, and how large they are.
+
+        `data`: elements as they would be mapped over, whose classes count, too.  The rows are returned as well.
+        Nothing is invoked.  Raises SerializationError, and ModuleError for what is included and is no module here.
+        """
+        explanation = self._engine.explain(func, data, Choice.of(include_modules, exclude_modules))
+        explanation.show()
+        return explanation
+
     # ---- what all calls share
 
     def _bind(
@@ -328,9 +348,11 @@ class FunctionExecutor:
         retries: int | None,
         retry_on: RetryOn | None,
         persist: bool | None,
-        per_activation: int = 1,
+        per_activation: int,
+        include: Modules,
+        exclude: Modules,
     ) -> CallOptions:
-        given = extra_env, timeout, memory, retries, retry_on, persist, per_activation
+        given = extra_env, timeout, memory, retries, retry_on, persist, per_activation, include, exclude
         usual = all(map(operator.is_, given, _NOTHING_GIVEN))
         if usual and self._usual is not None:
             return self._usual
@@ -343,19 +365,11 @@ class FunctionExecutor:
             memory=_given(memory),
             per_activation=per_activation,
             persist=persist,
+            choice=Choice.of(include, exclude),
         )
         if usual:
             self._usual = options
         return options
-
-    def _check_modules(self, include: Modules, exclude: Modules) -> None:
-        """Local workers import the same files, so nothing travels to them."""
-        asked_for = not (include is MODULES or include is None) or exclude is not NOTHING_EXCLUDED
-        if asked_for and self._engine.remote is not None:
-            raise Unsupported(
-                f"modules do not travel to the {self._engine.remote} backend yet: "
-                "build them into its runtime, and leave include_modules and exclude_modules out"
-            )
 
     # ---- the end
 

@@ -99,7 +99,8 @@ class Future(concurrent.futures.Future[T], Generic[T]):
 
     def _wait(self, timeout: float | None) -> None:
         if self.table.states[self.call] <= RUNNING and not self.table.wait(self.call, timeout):
-            raise WaitTimeout(f"call {self.executor_id}/{self.job_id}/{self.call_id} has not ended after {timeout} s")
+            name = f"call {self.executor_id}/{self.job_id}/{self.call_id}"
+            raise WaitTimeout(f"{name} has not ended after {timeout} s; it goes on")
 
     def done(self) -> bool:
         """Whether it has a result, has failed or was cancelled."""

@@ -141,7 +141,12 @@ class DeferredTable(CallTable):
     def _run(self, call: int) -> run.Result:
         """As `wren.worker.run.run_call`, in the middle of another call."""
         if here.depth > DEEPEST:
-            return FAILED, run.failure(CallError(f"a call runs within {DEEPEST} others, and there it ends"))
+            return FAILED, run.failure(
+                CallError(
+                    f"call {call} of job {self.job_id} runs within {DEEPEST} others, and there it ends: "
+                    "does its function ask for a call of itself?"
+                )
+            )
         try:
             if self.inputs is not None:
                 args, kwargs = self._gather(self.inputs)
@@ -167,7 +172,12 @@ class DeferredTable(CallTable):
         for call in range(len(inputs)):
             state, value = inputs.outcome(call)
             if state != OK:
-                raise _InputFailed(value or CallCancelled(f"call {call} of its map job was cancelled"))
+                raise _InputFailed(
+                    value
+                    or CallCancelled(
+                        f"call {call} of job {inputs.job_id}, whose result this reducer needs, was cancelled"
+                    )
+                )
             results.append(value)
         args = [(results,)] if self.parameter is None else [()]
         kwargs = {} if self.parameter is None else {self.parameter: results}

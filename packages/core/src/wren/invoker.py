@@ -5,7 +5,6 @@ busy or could not be reached, at once and with a new deployment, but once only, 
 """
 
 import itertools
-import logging
 import threading
 import time
 from collections import deque
@@ -16,13 +15,14 @@ from wren import callbacks
 from wren.errors import BackendError, NotDeployed, Throttled, Unavailable, WrenError
 from wren.flights import Flight, Flights
 from wren.job import Job
+from wren.logs import Log
 from wren.portions import Portion
 from wren.spi import Compute, Deployment, Feature, Invocation, Runtime, escaped
 from wren.tracker import Tracker
 
 __all__ = ["Invoker"]
 
-_log: Final = logging.getLogger("wren.invoker")
+_log: Final = Log("wren.invoker")
 
 FIRST_DELAY: Final = 0.1  # seconds before what was not delivered is handed over again; doubled each time
 LONGEST_DELAY: Final = 20.0
@@ -43,13 +43,14 @@ class Invoker:
 
     def __init__(
         self,
+        executor_id: str,
         compute: Compute[Any],
         workers: int | None,
         secrets: Callable[[], Mapping[str, str]],
         flights: Flights,
         tracker: Tracker,
     ) -> None:
-        self._compute, self._secrets = compute, secrets
+        self._executor_id, self._compute, self._secrets = executor_id, compute, secrets
         self._flights, self._tracker = flights, tracker
         self._queues = Feature.QUEUE in compute.features
         self._lock = threading.Lock()  # of the next two; never held while the backend is called
@@ -78,6 +79,7 @@ class Invoker:
                 raise
             except Exception as error:  # a backend's bug
                 raise escaped(self._compute.name, error) from error
+            _log.info("%s was deployed to %s", found.name, self._compute.name, executor=self._executor_id)
             with self._lock:
                 if uses == self._uses:
                     self._deployments[runtime] = found
@@ -124,6 +126,10 @@ class Invoker:
             since=invocation.since or flight.sent,
             redeployed=invocation.redeployed or isinstance(error, NotDeployed),
         )
+        _log.info(
+            "calls that were not delivered: %d, and again in %.1f s: %s", len(calls), delay, error,
+            about=flight.job, calls=calls, attempt=invocation.attempt,
+        )  # fmt: skip
         with self._lock:
             self._delayed.add(portion)
         callbacks.after(delay, lambda: self._due(portion))
@@ -167,7 +173,7 @@ class Invoker:
                     taken += portion.without(calls)
         if Feature.WITHDRAW in self._compute.features:
             for deployment, invocation in self._handed_over(job):
-                taken += self._ask(self._compute.withdraw, deployment, invocation, calls)
+                taken += self._ask(self._compute.withdraw, job, deployment, invocation, calls)
         return taken
 
     def kill(self, job: Job, calls: Sequence[int]) -> list[int]:
@@ -177,18 +183,19 @@ class Invoker:
         return [
             call
             for deployment, invocation in self._handed_over(job)
-            for call in self._ask(self._compute.kill, deployment, invocation, calls)
+            for call in self._ask(self._compute.kill, job, deployment, invocation, calls)
         ]
 
     def stop(self, flight: Flight) -> None:
         """Nobody needs its calls any more."""
         if Feature.KILL in self._compute.features:
-            invocation = flight.invocation
-            callbacks.later(lambda: self._ask(self._compute.kill, flight.deployment, invocation, invocation.calls))
+            job, deployment, invocation = flight.job, flight.deployment, flight.invocation
+            callbacks.later(lambda: self._ask(self._compute.kill, job, deployment, invocation, invocation.calls))
 
     def _ask(
         self,
         question: Callable[[Deployment, Invocation, Sequence[int]], Sequence[int]],
+        job: Job,
         deployment: Deployment,
         invocation: Invocation,
         calls: Sequence[int],
@@ -198,8 +205,9 @@ class Invoker:
             return question(deployment, invocation, calls)
         except Exception as error:  # noqa: BLE001 - it must not cost what comes after it, nor hide why this is asked
             _log.warning(
-                "the %s backend could not end calls of job %s: %s", self._compute.name, invocation.header.job, error
-            )
+                "the %s backend could not end calls of job %s: %s", self._compute.name, job.header.job, error,
+                about=job, calls=calls, attempt=invocation.attempt,
+            )  # fmt: skip
             return []
 
     def _handed_over(self, job: Job) -> list[tuple[Deployment, Invocation]]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from wren.defaults import TIMEOUT, left_out, number
@@ -14,9 +15,10 @@ from wren.table import CallTable
 from wren.wire import NOTHING, Blob, Buffer, Handle, Header, without
 
 if TYPE_CHECKING:
+    from wren.entries import Entry
     from wren.nested import Followed
 
-__all__ = ["CallOptions", "Job", "Work", "make_header"]
+__all__ = ["DETECTED", "CallOptions", "Choice", "Job", "Work", "make_header"]
 
 RETRIED: Final = (WorkerLost, CallLost)  # what is tried again where the caller names nothing else
 RetryOn: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
@@ -24,6 +26,26 @@ _NO_LIMITS: Final = Limits()
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 FOREVER: Final = 1e9  # seconds, as no limit: clocks have one
+
+
+class Choice(NamedTuple):
+    """Which modules travel: names, or absolute paths."""
+
+    include: tuple[str, ...] | None = ()  # in place of those that are found; empty: those; None: none
+    exclude: tuple[str, ...] = ()  # of those that are found
+
+    @classmethod
+    def of(cls, include: Iterable[Any] | None, exclude: Iterable[Any] | None) -> "Choice":
+        """What a caller has given: names, paths and modules."""
+        included = None if include is None else _checked_modules("include_modules", include)
+        excluded = _checked_modules("exclude_modules", exclude or ())
+        for each in excluded:
+            if os.sep in each:
+                raise BindingError(f"exclude_modules has the path {each}: give names of modules")
+        return cls(included, () if included else excluded)
+
+
+DETECTED: Final = Choice()
 
 
 class CallOptions(NamedTuple):
@@ -36,6 +58,7 @@ class CallOptions(NamedTuple):
     memory: int | None = None  # MiB; None: the executor's
     per_activation: int = 1  # calls that share one
     persist: bool | None = None  # results are stored, and stay; None: as the executor says
+    choice: Choice = DETECTED
 
     def __repr__(self) -> str:
         return without(self, "env")
@@ -52,6 +75,7 @@ class CallOptions(NamedTuple):
         memory: int | None = None,
         per_activation: int = 1,
         persist: bool | None = None,
+        choice: Choice = DETECTED,
     ) -> "CallOptions":
         """Checked options; values of `extra_env` become str, None stays and unsets."""
         return cls(
@@ -62,7 +86,23 @@ class CallOptions(NamedTuple):
             None if memory is None else _checked_memory(memory, limits.memory),
             _whole("calls_per_activation", per_activation, 1, "how many calls share an activation"),
             persist,
+            choice,
         )
+
+
+def _checked_modules(name: str, given: Iterable[Any]) -> tuple[str, ...]:
+    if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+        raise BindingError(f"{name} is {given!r}: give a list of names or paths")
+    modules = tuple(each.__name__ if isinstance(each, ModuleType) else each for each in given)
+    for each in modules:
+        if not isinstance(each, str | os.PathLike) or not os.fspath(each):
+            raise BindingError(f"{name} has {each!r}: give names of modules, or paths of their files or folders")
+    # Not by pathlib, whose import would be the first.
+    return tuple(os.path.abspath(each) if _is_path(each) else str(each) for each in modules)  # noqa: PTH100
+
+
+def _is_path(module: str | os.PathLike[str]) -> bool:
+    return not isinstance(module, str) or os.sep in module or module in (".", "..")
 
 
 def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
@@ -71,14 +111,13 @@ def _checked_env(extra_env: Mapping[str, Any] | None) -> dict[str, str | None]:
         raise BindingError(f"extra_env is of type {type(unchecked).__qualname__}: give a dict of names and values")
     env = {str(name): value if value is None else str(value) for name, value in (extra_env or {}).items()}
     for name, value in env.items():
+        place = f"extra_env cannot set the variable {name!r}"
         if not name or "=" in name or "\0" in name or "\0" in (value or ""):
-            raise BindingError(f"extra_env cannot set the variable {name!r}: a name has no '=', and neither a NUL")
+            raise BindingError(f"{place}: names have no '=', and neither they nor values have a NUL")
         try:
             os.fsencode(name + (value or ""))
         except UnicodeEncodeError:  # a lone surrogate, with which no process can be told
-            raise BindingError(
-                f"extra_env cannot set the variable {name!r}: it or its value is no valid text"
-            ) from None
+            raise BindingError(f"{place}: it or its value has characters that no text can have") from None
     return env
 
 
@@ -140,6 +179,7 @@ class Work(NamedTuple):
     arguments: Arguments
     inject: tuple[str, ...]
     options: CallOptions
+    name: str = ""  # of the function, for people; empty: its client does not have it
     opens: bool = False  # calls open the storage for what they were given
 
 
@@ -166,6 +206,9 @@ class Job:
     wanted: bool = True  # False: its owner has ended it
     nested: "dict[int, Followed]" = field(default_factory=dict)  # by call, what waits for the calls that it returned
     depth: int = 0  # of a nested one: how many calls deep
+    name: str = ""  # of its function, for people
+    entry: "Entry | None" = None  # where job records are written
+    modules: Sequence[Buffer] = ()  # packed, where they ride along
 
     def release(self, call: int) -> bool:
         """A call is held no longer; False if it was not, so that of two that ask one is told so."""
@@ -177,7 +220,8 @@ class Job:
 
     def invoke(self, calls: Sequence[int], attempt: int = 0) -> Invocation:
         """Some of the calls, to be handed to the backend."""
-        return Invocation(self.header, calls, self.arguments, self.function, attempt, self.options.timeout)
+        shared = self.arguments, self.function, attempt, self.options.timeout, self.modules
+        return Invocation(self.header, calls, *shared)
 
 
 def make_header(
@@ -193,9 +237,10 @@ def make_header(
     gathered: bool = False,
     inline: int | None = None,
     heartbeat: float | None = None,
+    modules: Blob | None = None,
 ) -> Header:
     """The header of a new job, with a key of its own."""
     key, env, timeout = os.urandom(32), options.env, options.timeout
     # By position, as by name they take twice as long.
     shared = storage, bucket, None, env, inject, timeout, persist, gathered, inline, heartbeat
-    return Header(executor, job, key, blob, _PYTHON, None, *shared)
+    return Header(executor, job, key, blob, _PYTHON, modules, *shared)

@@ -10,7 +10,6 @@ What is done here may wait for a storage, and has threads of its own.
 """
 
 import hashlib
-import logging
 import pickle
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from wren.defaults import TIMEOUT
 from wren.errors import CallCancelled, CallError
 from wren.job import CallOptions, Job, Work
 from wren.loading import Composed
+from wren.logs import Log
 from wren.reducers import prepare_reduction
 from wren.serialize import PickledArguments
 from wren.spi import Pickled, Stored
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Followed", "Follower"]
 
-_log: Final = logging.getLogger("wren.nested")
+_log: Final = Log("wren.nested")
 
 THREADS: Final = 8  # of an engine, at most
 
@@ -305,4 +305,4 @@ class _Threads:
             try:
                 action()
             except BaseException:  # noqa: BLE001 - the others that wait are of other calls
-                _log.exception("%r raised", action)
+                _log.exception("%r raised in a thread for nested calls", action)

@@ -15,12 +15,30 @@ from wren.errors import PluginConflict, PluginError, PluginNotFound
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from pluggy import PluginManager
+
     from wren.spi import Compute, Monitor, Storage
 
-__all__ = ["KINDS", "OWN", "PluginInfo", "installed", "load_compute", "load_monitor", "load_storage", "shadowed"]
+__all__ = [
+    "CORE",
+    "KINDS",
+    "OBSERVER",
+    "OWN",
+    "PACKAGES",
+    "Kind",
+    "PluginInfo",
+    "installed",
+    "load",
+    "load_compute",
+    "load_monitor",
+    "load_observer",
+    "load_storage",
+    "shadowed",
+]
 
-Kind: TypeAlias = Literal["compute", "storage", "monitor"]
-KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")
+Kind: TypeAlias = Literal["compute", "storage", "monitor", "observer"]
+KINDS: Final[tuple[Kind, ...]] = ("compute", "storage", "monitor")  # what an executor is made of
+OBSERVER: Final = "observer"  # any number of these look on; they have no options
 
 CORE: Final = "wren-core"
 # Its entry points: nobody else can have these names.
@@ -32,7 +50,7 @@ OWN: Final[dict[tuple[Kind, str], str]] = {
 }
 
 # What to install for the names that wren's own packages offer; a stranger's package says so in its own documentation.
-_PACKAGES: Final = {
+PACKAGES: Final = {
     ("compute", "docker"): "wren-backend-docker",
     ("compute", "knative"): "wren-backend-knative",
     ("compute", "openwhisk"): "wren-backend-openwhisk",
@@ -40,7 +58,8 @@ _PACKAGES: Final = {
     ("storage", "ibm_cos"): "wren-storage-cos",
     ("monitor", "rabbitmq"): "wren-monitor-rabbitmq",
 }
-_NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor"}
+_NOUNS: Final = {"compute": "compute backend", "storage": "storage", "monitor": "monitor", "observer": "observer"}
+_OBSERVED: Final = ("wren_job_submitted", "wren_call_finished", "wren_executor_closed")
 
 
 class PluginInfo(NamedTuple):
@@ -81,40 +100,33 @@ def _info(kind: Kind, point: "EntryPoint") -> PluginInfo:
 
 def load_compute(name: str) -> "type[Compute[Any]]":
     """The class of the compute backend of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Compute
-
-    return _load("compute", name, Compute)
+    return load("compute", name)
 
 
 def load_storage(name: str) -> "type[Storage[Any]]":
     """The class of the storage of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Storage
-
-    return _load("storage", name, Storage)
+    return load("storage", name)
 
 
 def load_monitor(name: str) -> "type[Monitor[Any]]":
     """The class of the monitor of that name.  Raises the family of `PluginError`."""
-    from wren.spi import Monitor
-
-    return _load("monitor", name, Monitor)
+    return load("monitor", name)
 
 
-def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
-    import pluggy
+def load(kind: Kind, name: str) -> type[Any]:
+    """The class of the plugin of that kind and name.  Raises the family of `PluginError`."""
+    from wren import spi
 
-    from wren import hookspecs
-
+    contract: type[Any] = {"compute": spi.Compute, "storage": spi.Storage, "monitor": spi.Monitor}[kind]
     plugin = _find(kind, name)
-    owner = f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    owner = _owner(kind, name, plugin)
+    manager = _manager()
     try:
         manager.register(plugin.load(), name=name)
         manager.check_pending()
         classes = getattr(manager.hook, f"wren_{kind}")()
-    except Exception as error:  # importing a stranger's module may raise anything
-        raise PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
+        raise _unloadable(owner, error) from error
     if len(classes) != 1:
         raise PluginError(
             f"{owner} must implement the hook wren_{kind} once; {plugin.target} does so {len(classes)} times"
@@ -126,6 +138,43 @@ def _load(kind: Kind, name: str, contract: type[Any]) -> type[Any]:
     if own != name:
         raise PluginError(f"{owner} gives {found.__qualname__}, whose name is {own!r}: make both names the same")
     return found
+
+
+def load_observer(name: str) -> "PluginManager":
+    """A manager with the observer of that name and nothing else.  Raises the family of `PluginError`."""
+    plugin = _find(OBSERVER, name)
+    owner = _owner(OBSERVER, name, plugin)
+    manager = _manager()
+    try:
+        observer = plugin.load()
+        manager.register(observer, name=name)
+        manager.check_pending()
+    except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
+        raise _unloadable(owner, error) from error
+    if isinstance(observer, type):
+        raise PluginError(f"{owner} is a class: name an object of it in the entry point, {plugin.target}")
+    if not any(getattr(manager.hook, hook).get_hookimpls() for hook in _OBSERVED):
+        raise PluginError(f"{owner} implements none of the hooks {', '.join(_OBSERVED)}")
+    return manager
+
+
+def _manager() -> "PluginManager":
+    import pluggy
+
+    from wren import hookspecs
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _owner(kind: Kind, name: str, plugin: _Found) -> str:
+    """A plugin, for people."""
+    return f"the {_NOUNS[kind]} {name!r} of {plugin.distribution}"
+
+
+def _unloadable(owner: str, error: BaseException) -> PluginError:
+    return PluginError(f"{owner} cannot be loaded: {type(error).__name__}: {error}")
 
 
 def _find(kind: Kind, name: str) -> _Found:
@@ -151,8 +200,8 @@ def _missing(kind: Kind, name: str) -> str:
     import difflib
 
     names = sorted({info.name for info in installed(kind)})
-    package = _PACKAGES.get((kind, name))
-    near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in _PACKAGES if of == kind)], 1)
+    package = PACKAGES.get((kind, name))
+    near = difflib.get_close_matches(str(name).lower(), [*names, *(known for of, known in PACKAGES if of == kind)], 1)
     if package:
         cure = f"pip install {package}"
     elif near:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import pluggy
 
-from wren.spi import Listed, Monitor, Storage
+from wren.errors import ConfigError
+from wren.spi import Check, Listed, Monitor, Storage
 from wren.stored import list_statuses
 from wren.wire import SHARD, Handle, Header
 
@@ -60,6 +61,8 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
 
     def __init__(self, options: StorageMonitorOptions) -> None:
         super().__init__(options)
+        if not options.interval > 0:  # nor NaN
+            raise ConfigError(f"interval in section [storage] is {options.interval}: give seconds above 0")
         self._jobs: dict[tuple[str, str], _Watched] = {}
         self._changed = threading.Condition()
         self._listed = float("-inf")
@@ -99,6 +102,10 @@ class StorageMonitor(Monitor[StorageMonitorOptions]):
     def close_job(self, header: Header) -> None:
         with self._changed:
             self._jobs.pop((header.executor, header.job), None)
+
+    def check(self) -> Iterator[Check]:
+        """There is nothing to reach but the storage, which has a check of its own."""
+        yield Check("interval", True, f"statuses are listed every {self.options.interval:g} s")
 
     def close(self) -> None:
         with self._changed:

@@ -12,6 +12,14 @@ __all__ = ["waiting"]
 
 PATIENCE: Final = 0.5  # seconds before a bar appears
 INTERVAL: Final = 0.1  # seconds between two looks
+# The terminal's own colours, which can be read on its background, be that light or dark.
+STYLES: Final = {
+    "bar.back": "dim",
+    "bar.complete": "cyan",
+    "bar.finished": "green",
+    "progress.download": "none",
+    "progress.elapsed": "dim",
+}
 
 
 def waiting(futures: Iterable[Future[Any]], wait: Callable[[float | None], bool], timeout: float | None) -> bool:
@@ -49,6 +57,7 @@ def _somebody_looks() -> bool:
 def _bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.theme import Theme
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True, theme=Theme(STYLES)), transient=True)

@@ -51,7 +51,7 @@ def prepare_reduction(
     inputs = [Gather(*shared, span.start, span.stop, mapping.attempts, parameter) for span in spans]
     try:
         gathering = reducing_work._replace(arguments=GatheredArguments(inputs))
-        reducing = engine.maker.make(f"R{number}", gathering, reads_storage=stored, outer=outer)
+        reducing = engine.maker.make(f"R{number}", gathering, reads_storage=stored, beside=mapping_work, outer=outer)
     except BaseException:  # neither will be launched, whatever it is
         engine.leftovers.discard(mapping)
         raise
@@ -129,7 +129,9 @@ class _Reduction(Waiter):
         for call in span:
             if table.states[call] in (FAILED, CANCELLED):
                 error: BaseException | None = table.outcome(call)[1]
-                return error or CallCancelled(f"call {call} of its map job was cancelled")
+                return error or CallCancelled(
+                    f"call {call} of job {table.job_id}, whose result this reducer needs, was cancelled"
+                )
         return None
 
     def _arguments(self, spans: Mapping[int, range], ready: Sequence[int]) -> Arguments:

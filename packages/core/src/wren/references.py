@@ -37,27 +37,22 @@ class Client(NamedTuple):
 
 
 def _host() -> str:
-    import socket
-
-    return socket.gethostname()
+    return os.uname().nodename if hasattr(os, "uname") else ""  # where there is none nobody can tell, as below
 
 
 def _machine() -> tuple[str, str]:
-    from pathlib import Path
-
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return boot, str(Path("/proc/self/ns/pid").readlink())
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip(), os.readlink("/proc/self/ns/pid")
     except OSError:  # no Linux
         return "", ""
 
 
 def _started(pid: int) -> str:
     """When a process began, in the system's own unit; empty if there is none (https://man7.org: proc_pid_stat)."""
-    from pathlib import Path
-
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
     except OSError:
         return ""
     state, *rest = text.rpartition(")")[2].split()  # the name before it may be anything

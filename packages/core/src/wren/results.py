@@ -59,7 +59,7 @@ class Results:
         if return_when == ANY_COMPLETED:
             waiting(futures, lambda left: wait_any(futures, left), timeout)
         elif return_when == ALL_COMPLETED:
-            waiting(futures, lambda left: wait_all(futures, left), timeout)
+            self._wait_all(futures, timeout)
         done = [future for future in futures if future.done()]
         if throw_except:
             for future in done:
@@ -81,7 +81,7 @@ class Results:
 
     def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting(futures, lambda left: _wait_and_load(futures, left, until_failure=throw_except), timeout)
+        self._wait_all(futures, timeout, until_failure=throw_except, load=True)
         results = []
         for future in futures:
             table, call = future.table, future.call
@@ -97,6 +97,16 @@ class Results:
                 results.append(None)
         self._mark(futures)
         return results
+
+    def _wait_all(
+        self, futures: list[Future[Any]], timeout: float | None, *, until_failure: bool = False, load: bool = False
+    ) -> None:
+        """Until all are done, or with `until_failure` one has failed, or the time is over.
+
+        `load`: what has come is unpickled meanwhile.
+        """
+        wait = _wait_and_load if load else wait_all
+        waiting(futures, lambda left: wait(futures, left, until_failure=until_failure), timeout)
 
     def _unread(self, *, inputs: bool = False) -> list[Future[Any]]:
         """The futures that get_result has not read; with `inputs` also those that a reducer reads."""
@@ -145,8 +155,10 @@ def _wait_and_load(futures: list[Future[Any]], timeout: float | None, *, until_f
 
 
 def _load(future: Future[Any]) -> bool:
-    """Unpickle a result that has come; whether there was something to unpickle."""
+    """Unpickle a result that has come; whether there is, or once was, something to unpickle."""
     table, call = future.table, future.call
+    if table.loaded[call]:  # in an earlier round: who waits for long asks again
+        return True
     if table.states[call] != OK or type(table.values[call]) is not Pickled:
         return False
     with contextlib.suppress(Exception):  # whatever that raises, it does so again when its turn has come

@@ -1,4 +1,4 @@
-"""The contracts: what compute, storage and monitor plugins implement, and what wren hands to them.
+"""The contracts: what compute, storage and monitor plugins implement, and what wren hands to them and to observers.
 
 A simple compute backend writes `deploy`, `invoke` and `undeploy`; a fast one overrides `submit`.  Policy (how many
 calls at once, pacing, retries, deadlines) is not a backend's business: it says what happened with the errors of
@@ -13,7 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import BackendError, CallError, PluginFault, Unsupported
@@ -21,12 +21,14 @@ from wren.errors import BackendError, CallError, PluginFault, Unsupported
 __all__ = [
     "Alive",
     "Arguments",
+    "CallInfo",
     "Check",
     "Compute",
     "Deployment",
     "Exited",
     "Feature",
     "Invocation",
+    "JobInfo",
     "Limits",
     "Listed",
     "Monitor",
@@ -92,12 +94,32 @@ class Runtime(NamedTuple):
 
 
 class RuntimeInfo(NamedTuple):
-    """What a runtime has: decides which modules must travel."""
+    """What a runtime has: decides what a function must bring along.
+
+    `wren.worker.inventory` finds it out where it runs.  `modules` are names of modules beside the standard library;
+    each stands for all that is in it.  With none it is not known what is there, and no import is found missing.
+    """
 
     python: str  # "3.12"
-    platform: str
+    platform: str  # as `sysconfig.get_platform()` has it
     modules: frozenset[str] = frozenset()
     digest: str = ""
+
+    @classmethod
+    def read(cls, said: str | bytes) -> "RuntimeInfo":
+        """What `python -m wren.worker.inventory` has printed; ValueError if this is something else."""
+        import json
+
+        raw = json.loads(said)
+        try:
+            return cls(raw["python"], raw["platform"], frozenset(raw["modules"]))
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"{raw!r} says nothing of a runtime") from error
+
+    def has(self, module: str) -> bool:
+        """Whether it has the module of that dotted name, or may have it, as nothing is known of its modules."""
+        parts = module.split(".")
+        return not self.modules or any(".".join(parts[:length]) in self.modules for length in range(1, len(parts) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +177,7 @@ class Invocation(NamedTuple):
     function: Sequence[wire.Buffer]  # the pickled function, in chunks; see `payload`
     attempt: int = 0
     timeout: float | None = None  # seconds each call may run
+    modules: Sequence[wire.Buffer] = ()  # packed, in chunks, where they ride along; see `payload`
     delivery: int = 0  # how often it was handed over before: each time it was certainly not delivered
     since: float = 0.0  # when it was handed over first (`time.monotonic`)
     redeployed: bool = False  # since then
@@ -169,16 +192,17 @@ class Invocation(NamedTuple):
         return object.__hash__(self)
 
     def __repr__(self) -> str:
-        return wire.without(self, "function")
+        return wire.without(self, "function", "modules")
 
     def payload(self) -> bytes:
-        """The invocation in wire v1's JSON: the function goes along unless it is stored."""
+        """The invocation in wire v1's JSON: the function and its modules go along unless they are stored."""
         calls = [
             wire.Call(call, self.arguments.stored(call) or b"".join(self.arguments.pickled(call)))
             for call in self.calls
         ]
         code = b"".join(self.function) if self.header.function.key is None else None
-        return wire.encode(wire.Payload(self.header, self.attempt, calls, code))
+        archive = b"".join(self.modules) or None
+        return wire.encode(wire.Payload(self.header, self.attempt, calls, code, archive))
 
 
 class Receipt(NamedTuple):
@@ -248,12 +272,13 @@ class Exited(NamedTuple):
 
 
 class Check(NamedTuple):
-    """One thing that `wren doctor` tried; `cure` says what to do where it failed."""
+    """One thing that `wren doctor` tried; `cure` says what to do where it failed.  Each text is one line."""
 
     name: str
     ok: bool
     detail: str = ""
     cure: str = ""
+    warning: bool = False  # where it is not ok: calls run all the same
 
 
 class Compute(ABC, Generic[Options]):
@@ -325,11 +350,20 @@ class Compute(ABC, Generic[Options]):
 
     @abstractmethod
     def describe(self, runtime: Runtime) -> RuntimeInfo:
-        """What the runtime has."""
+        """What the runtime has.
+
+        Asked once by an executor, before the first job that needs something which may not be there; raises as `deploy`.
+        """
 
     def check(self) -> Iterator[Check]:
-        """Try the configured service, for `wren doctor`; leaves nothing behind."""
-        yield from ()
+        """Try the configured service, for `wren doctor`; leaves nothing behind, also when what it tries fails.
+
+        What fails is a check, with its cure, and not an exception.  This one asks `describe`, and with Feature.DIRECT
+        runs a call in a deployment of its own.
+        """
+        from wren.trials import try_compute
+
+        return try_compute(self)
 
     def close(self) -> None:
         """Let go of connections, and of what only this object needs.
@@ -364,12 +398,13 @@ def _invoke(compute: Compute[Any], deployment: Deployment, invocation: Invocatio
         told = {status.call for status in answer if (status.executor, status.job, status.attempt) == mine}
         missing = [call for call in invocation.calls if call not in told]
         if missing:
-            report.failed(invocation, missing, PluginFault(f"the {compute.name} backend gave no status of the call"))
+            wrong = f"the {compute.name} backend gave no status of call {missing[0]} of job {header.job}"
+            report.failed(invocation, missing, PluginFault(wrong))
 
 
 def escaped(name: str, error: Exception) -> PluginFault:
     """What a foreign exception that escapes from a backend becomes."""
-    wrong = PluginFault(f"the {name} backend raised {type(error).__name__}: {error}")
+    wrong = PluginFault(f"the {name} backend has a bug, tell its authors: {type(error).__name__}: {error}")
     wrong.__cause__ = error
     return wrong
 
@@ -440,8 +475,14 @@ class Storage(ABC, Generic[Options]):
         return {}
 
     def check(self) -> Iterator[Check]:
-        """Try the configured service, for `wren doctor`; leaves nothing behind."""
-        yield from ()
+        """Try the configured service, for `wren doctor`; leaves nothing behind, also when what it tries fails.
+
+        What fails is a check, with its cure, and not an exception.  This one writes, reads, lists and removes a small
+        object in the bucket, and compares clocks.
+        """
+        from wren.trials import try_storage
+
+        return try_storage(self)
 
     def close(self) -> None:
         """Let go of connections.  Idempotent; what is used again is opened again."""
@@ -495,8 +536,38 @@ class Monitor(ABC, Generic[Options]):
         return {}
 
     def check(self) -> Iterator[Check]:
-        """Try the configured service, for `wren doctor`; leaves nothing behind."""
+        """Try the configured service, for `wren doctor`; leaves nothing behind, also when what it tries fails.
+
+        What fails is a check, with its cure, and not an exception.  The conformance kit wants one at least.
+        """
         yield from ()
 
     def close(self) -> None:
         """Let go of connections; an `events` that waits returns.  Idempotent, and final: another one is made then."""
+
+
+class JobInfo(NamedTuple):
+    """A job that was submitted, as observers are told of it."""
+
+    executor_id: str
+    job_id: str  # unique within its executor
+    function: str  # its name; of a job that a function in a worker has described, in which it was called
+    backend: str
+    calls: int
+    submitted: float  # epoch seconds
+
+
+class CallInfo(NamedTuple):
+    """A call that has ended for good, after all of its attempts, as observers are told of it.  None: not known."""
+
+    job: JobInfo
+    call: int  # its number within the job
+    state: Literal["done", "failed", "cancelled"]
+    attempts: int  # how often it was begun
+    started: float | None  # epoch seconds; of the attempt that counts
+    stopped: float
+    argument_bytes: int | None  # of the pickle; of scalars the job's mean
+    result_bytes: int | None
+    peak_memory: int | None  # bytes, of the process that ran it, while it did
+    error: str = ""  # of one that has failed: the name of the exception's type
+    message: str = ""  # and what it says

@@ -69,7 +69,7 @@ class Executor(concurrent.futures.Executor):
         accepted and not needed: batches adapt.
         """
         if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+            raise ValueError(f"chunksize is {chunksize}: give 1 or more, or leave it out")
         deadline = None if timeout is None else time.monotonic() + timeout
         return _results(self._start("M", fn, Bound(list(zip(*iterables, strict=False)), None)), deadline, timeout)
 
@@ -140,7 +140,7 @@ def _results(futures: list[Future[T]], deadline: float | None, timeout: float | 
         while futures:  # each is let go before its result is handed out: nobody keeps it then
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not wait_all(futures[-1:], left):
-                raise WaitTimeout(f"{len(futures)} results were not there after {timeout:g} s")
+                raise WaitTimeout(f"{len(futures)} results were not there after {timeout:g} s; their calls go on")
             future = futures.pop()
             table, call = future.table, future.call
             del future

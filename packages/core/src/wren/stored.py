@@ -26,16 +26,17 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
-INLINE: Final = 1 << 16  # bytes of a function, of a call's arguments or of a stored result that ride along all the same
+INLINE: Final = 1 << 16  # bytes of a function, of its modules, of arguments or of a stored result that ride along
 DIRECT_INLINE: Final = 1 << 20  # bytes of a result that comes back on the backend's channel although there is a storage
 ENVELOPE: Final = 4096  # bytes of a payload beside the function and the arguments, environment not counted
 DAY: Final = 86_400.0  # seconds
 
 
 class Packed(NamedTuple):
-    """A job's function and arguments, of which what is large is stored now."""
+    """A job's function, modules and arguments, of which what is large is stored now."""
 
     function: Blob
+    modules: Blob | None
     arguments: Arguments
     in_storage: bool  # whether any of it is
 
@@ -52,45 +53,54 @@ class Packer:
         wanted = (INLINE if stored else DIRECT_INLINE) if self._reachable else None
         return min((limit for limit in (wanted, self._limits.result) if limit is not None), default=None)
 
-    def pack(self, executor: str, job: str, blob: Blob, code: Sequence[Buffer], arguments: Arguments) -> Packed:
+    def pack(
+        self,
+        executor: str,
+        job: str,
+        blob: Blob,
+        code: Sequence[Buffer],
+        arguments: Arguments,
+        modules: Blob | None = None,
+        archive: Sequence[Buffer] = (),
+    ) -> Packed:
         """Store what is large.  SerializationError where it can neither travel nor be stored; StorageError."""
         room = self._limits.payload
-        limit = INLINE if room is None else min(INLINE, (room - ENVELOPE) * 3 // 8)  # of two parts, in base64
         if not self._reachable:
-            self._check_fits(blob, arguments)
-            return Packed(blob, arguments, in_storage=False)
-        stores_function = blob.size > limit
-        if stores_function:
-            blob = blob._replace(key=f"wren/functions/{blob.id}")
-            self._store_function(blob, code)
+            self._check_fits(blob, modules, arguments)
+            return Packed(blob, modules, arguments, in_storage=False)
+        parts = 2 if modules is None else 3
+        limit = INLINE if room is None else min(INLINE, (room - ENVELOPE) * 3 // 4 // parts)  # in base64
+        function = blob if blob.size <= limit else self._store(blob, f"wren/functions/{blob.id}", code)
+        if modules is not None and modules.size > limit and modules.key is None:
+            modules = self._store(modules, f"wren/modules/{modules.id}", archive)
         spans = self._store_arguments(executor, job, arguments, limit)
-        return Packed(
-            blob, StoredArguments(arguments, spans) if spans else arguments, in_storage=stores_function or bool(spans)
-        )
+        stored = bool(spans) or function.key is not None or (modules is not None and modules.key is not None)
+        return Packed(function, modules, StoredArguments(arguments, spans) if spans else arguments, in_storage=stored)
 
-    def _check_fits(self, blob: Blob, arguments: Arguments) -> None:
+    def _check_fits(self, blob: Blob, modules: Blob | None, arguments: Arguments) -> None:
         room = self._limits.payload
         if room is None:
             return
+        shared = blob.size + (modules.size if modules is not None else 0)
         for call in range(len(arguments)):
             size = sum(map(len, arguments.pickled(call))) if arguments.stored(call) is None else 0
-            if (blob.size + size) * 4 // 3 + ENVELOPE > room:
+            if (shared + size) * 4 // 3 + ENVELOPE > room:
                 raise SerializationError(
-                    f"call {call} needs {size} bytes of arguments and {blob.size} of function, more than the payload "
-                    f"of {room} bytes that the backend takes: use a storage that workers can open, which the "
+                    f"call {call} needs {size} bytes of arguments and {shared} of function and modules, more than the "
+                    f"payload of {room} bytes that the backend takes: use a storage that workers can open, which the "
                     f"{self._storage.name} storage is not"
                 )
 
-    def _store_function(self, blob: Blob, code: Sequence[Buffer]) -> None:
+    def _store(self, blob: Blob, key: str, content: Sequence[Buffer]) -> Blob:
         """Once for all jobs and sessions; again when it may soon be cleaned away."""
-        assert blob.key is not None
         bucket = self._storage.bucket
         try:
-            fresh = time.time() - self._storage.head(bucket, blob.key).mtime < self._retention * DAY / 2
+            fresh = time.time() - self._storage.head(bucket, key).mtime < self._retention * DAY / 2
         except NoSuchKey:
             fresh = False
         if not fresh:
-            self._storage.put(bucket, blob.key, code)
+            self._storage.put(bucket, key, content)
+        return blob._replace(key=key)
 
     def _store_arguments(self, executor: str, job: str, arguments: Arguments, limit: int) -> dict[int, Span]:
         """All that are large in one object, streamed, to be read by range."""

@@ -29,6 +29,7 @@ from wren import callbacks
 from wren.errors import NoSuchKey, StorageUnavailable
 from wren.loading import RAW, load
 from wren.references import Reference
+from wren.serialize import UNEXPLAINED
 from wren.spi import Outcomes, Pickled, Stored
 from wren.watches import Callback, Waiter, Watch, call_back, drain
 from wren.wire import CallStatus, Failure, Header
@@ -90,6 +91,7 @@ class Owner(Protocol):
 
 
 _NOTHING_KNOWN: Final = Details()
+_TAKEN: Final = object()  # in the place of a result that the table does not keep
 
 
 class CallTable:
@@ -372,7 +374,7 @@ class CallTable:
     def take(self, call: int) -> Any:
         """As `result`, for a call whose result nobody else asks for: the table does not keep it."""
         value = self.result(call)
-        self.values[call] = None
+        self.values[call] = _TAKEN
         return value
 
     def _fetch(self, stored: Stored, call: int) -> Any:
@@ -393,12 +395,20 @@ class CallTable:
             self._describe(call, Details.of(status))
             self._result_sizes[call] = status.size
 
+    def failure(self, call: int) -> BaseException | Failure:
+        """Why a call has failed, as far as that was loaded: no code of the user's runs here.  StorageError."""
+        value: BaseException | Failure | Stored = self.values[call]
+        if not isinstance(value, Stored):
+            return value
+        assert self._header is not None
+        return self._owner.read_status(self._header, call, value).failure or UNEXPLAINED
+
     def result_size(self, call: int) -> int:
         """Bytes of a result's pickle; 0 where there is none, or nobody knows."""
         if self.states[call] != OK:
             return 0
         value = self.values[call]
-        if call in self._result_sizes or self.loaded[call]:
+        if call in self._result_sizes or self.loaded[call] or value is _TAKEN:
             return self._result_sizes.get(call, 0)
         return _size(value) if type(value) in RAW else len(pickle.dumps(value, 5))  # a scalar, as it came
 

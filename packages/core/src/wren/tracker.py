@@ -4,7 +4,6 @@ A success of any attempt counts; a failure only if it is of the call's current a
 or was not written by the job's own worker is dropped, and counted in `dropped`.
 """
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
@@ -25,6 +24,7 @@ from wren.errors import (
 )
 from wren.flights import Flight, Flights
 from wren.job import RETRIED, Job
+from wren.logs import Log
 from wren.nested import Followed, Follower
 from wren.serialize import UNEXPLAINED, failure_type, load_failure
 from wren.spi import Invocation, Listed, Outcomes, Pickled, Receipt, Storage, Stored
@@ -34,7 +34,7 @@ from wren.wire import CallStatus, Failure, WireMismatch
 
 __all__ = ["Sender", "Tracker"]
 
-_log: Final = logging.getLogger("wren.tracker")
+_log: Final = Log("wren.tracker")
 
 
 class Sender(Protocol):
@@ -88,10 +88,10 @@ class Tracker:
     # ---- wren.spi.Report
 
     def accepted(self, invocation: Invocation, receipt: Receipt) -> None:
-        _log.debug("accepted by %s", receipt.id, extra=_fields(invocation))
         self._flights.accepted(invocation, receipt)
         job = self._jobs.get(invocation.header.job)
         if job is not None:
+            _log.debug("accepted by %s", receipt.id, about=job, calls=invocation.calls, attempt=invocation.attempt)
             for call in invocation.calls:
                 if call not in job.nested:
                     job.table.run(call)
@@ -114,7 +114,10 @@ class Tracker:
             self._settle(job, status)
         else:
             self.dropped["foreign"] += 1
-            _log.warning("a status of call %s was reported for another invocation, and dropped", status.call)
+            _log.warning(
+                "a status of call %s of job %s was reported for another, and dropped", status.call, status.job,
+                about=job, calls=invocation.calls, attempt=invocation.attempt,
+            )  # fmt: skip
 
     def failed(self, invocation: Invocation, calls: Sequence[int], error: Exception, logs: str = "") -> None:
         flight = self._flights.find(invocation)
@@ -274,7 +277,15 @@ class Tracker:
         job = self._job(invocation)
         if job is None:
             return
-        _log.info("%d calls failed: %s", len(calls), error, extra=_fields(invocation))
+        _log.info(
+            "calls failed: %d, by %s: %s",
+            len(calls),
+            type(error).__name__,
+            error,
+            about=job,
+            calls=calls,
+            attempt=invocation.attempt,
+        )
         current = self._current(job, calls, invocation.attempt)
         self._ended(job, current)
         if not current or (flight is not None and self.sender.deliver_again(flight, current, error)):
@@ -294,6 +305,8 @@ class Tracker:
         if not self._current(job, [call], attempt):
             return
         self._ended(job, [call])
+        if isinstance(failure, Failure):  # what the user's exception says is theirs
+            _log.info("calls failed: 1, by %s", failure.name, about=job, call=call, attempt=attempt)
         fail = partial(job.table.fail, call, failure, details)
         if attempt >= job.options.retries or not isinstance(failure, Failure):
             fail()
@@ -346,6 +359,7 @@ class Tracker:
             first = [call for call in calls if job.current.get(call, 0) == attempt]
             job.current.update(dict.fromkeys(first, attempt + 1))
         if first:
+            _log.info("calls that run again: %d", len(first), about=job, calls=first, attempt=attempt + 1)
             self.sender.invoke(job, first, attempt + 1)
 
     def _read_failure(self, job: Job, listed: Listed) -> None:
@@ -353,7 +367,9 @@ class Tracker:
         try:
             status = read_status(self._storage, job.header, listed.call, stored)
         except Exception as error:  # noqa: BLE001 - a plugin's bug, too, must not leave the call waiting
-            _log.warning("a stored status cannot be read: %s", error)
+            _log.warning(
+                "a stored status cannot be read: %s", error, about=job, call=listed.call, attempt=listed.attempt
+            )
             self._conclude(job, listed.call, listed.attempt, stored, Details(stopped=listed.stopped))
         else:
             self._settle(job, status)
@@ -377,8 +393,3 @@ def _without(outcomes: Outcomes, unwanted: Container[int]) -> Outcomes:
         outcomes.logs,
         outcomes.peaks,
     )
-
-
-def _fields(invocation: Invocation) -> dict[str, Any]:
-    header = invocation.header
-    return {"executor": header.executor, "job": header.job, "attempt": invocation.attempt}

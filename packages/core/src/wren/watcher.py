@@ -3,7 +3,6 @@
 Beside any other monitor the storage's own works as the sweep: slowly, for it only finds what the other has lost.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -11,13 +10,14 @@ from typing import Any, Final, TypeVar
 from wren import callbacks
 from wren.errors import WrenError
 from wren.job import Job
+from wren.logs import Log
 from wren.spi import Listed, Monitor, Storage
 from wren.tracker import Tracker
 from wren.wire import Handle
 
 __all__ = ["Watcher"]
 
-_log: Final = logging.getLogger("wren.tracker")
+_log: Final = Log("wren.tracker")
 
 T = TypeVar("T")
 
@@ -28,8 +28,8 @@ PAUSE: Final = 1.0  # seconds before a monitor that failed is asked again
 class Watcher:
     """A monitor and the thread that asks it, which lives while there are jobs to watch."""
 
-    def __init__(self, monitor: Monitor[Any], storage: Storage[Any], tracker: Tracker) -> None:
-        self._monitor, self._storage, self._tracker = monitor, storage, tracker
+    def __init__(self, executor_id: str, monitor: Monitor[Any], storage: Storage[Any], tracker: Tracker) -> None:
+        self._executor_id, self._monitor, self._storage, self._tracker = executor_id, monitor, storage, tracker
         self._lock = threading.Lock()
         self._jobs: set[str] = set()
         self._asking = False
@@ -89,7 +89,9 @@ class Watcher:
             else:
                 self._tracker.message(event)
         except Exception:  # noqa: BLE001 - one event, of whoever can write to the monitor, must not end the watching
-            _log.exception("an event of the %s monitor could not be taken in", self._monitor.name)
+            _log.exception(
+                "an event of the %s monitor could not be taken in", self._monitor.name, executor=self._executor_id
+            )
 
     def _try(self, action: Callable[[], T]) -> T | None:
         """What the action returns, None if the monitor failed, which is said once: a monitor is a hint."""
@@ -102,6 +104,7 @@ class Watcher:
                     self._monitor.name,
                     error,
                     exc_info=None if isinstance(error, WrenError) else error,
+                    executor=self._executor_id,
                 )
             self._failed = True  # until it brings events again
             return None

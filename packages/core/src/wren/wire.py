@@ -119,15 +119,19 @@ class Header(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """One activation: some calls of a job.  `code` is the function's pickle where that is not stored."""
+    """One activation: some calls of a job.
+
+    `code` is the function's pickle, `archive` its packed modules (zip), where these are not stored.
+    """
 
     header: Header
     attempt: int
     calls: Sequence[Call]
     code: bytes | None = None
+    archive: bytes | None = None
 
     def __repr__(self) -> str:
-        return without(self, "code")
+        return without(self, "code", "archive")
 
 
 class Failure(NamedTuple):
@@ -342,6 +346,7 @@ def read_sealed(sealed: Buffer) -> CallStatus:
 def encode(payload: Payload) -> bytes:
     """A payload as JSON, for channels that carry text."""
     header = payload.header
+    archive = {} if payload.archive is None else {"archive": _b64(payload.archive)}
     return _dump(
         {
             "v": header.v,
@@ -364,6 +369,7 @@ def encode(payload: Payload) -> bytes:
             "inline": header.inline,
             "heartbeat": header.heartbeat,
             "code": None if payload.code is None else _b64(payload.code),
+            **archive,
         }
     )
 
@@ -391,8 +397,8 @@ def decode(data: Buffer) -> Payload:
         v=raw["v"],
     )
     calls = [Call(call["id"], _decode_args(call["args"])) for call in raw["calls"]]
-    code = raw["code"]
-    return Payload(header, raw["attempt"], calls, None if code is None else binascii.a2b_base64(code))
+    code, archive = (None if raw.get(each) is None else binascii.a2b_base64(raw[each]) for each in ("code", "archive"))
+    return Payload(header, raw["attempt"], calls, code, archive)
 
 
 def encode_status(status: CallStatus) -> bytes:

@@ -24,6 +24,7 @@ from wren.errors import BackendError, NotDeployed
 from wren.local.compute import LocalCompute
 from wren.spi import (
     Alive,
+    Check,
     Compute,
     Deployment,
     Exited,
@@ -255,6 +256,16 @@ class DescribesAnotherPython(ScriptedCompute):
         return super().describe(runtime)._replace(python="3.9")
 
 
+class DropsModules(ScriptedCompute):
+    def invoke(self, deployment: Deployment, invocation: Invocation) -> Answer:
+        return super().invoke(deployment, invocation._replace(header=invocation.header._replace(modules=None)))
+
+
+class DescribesModulesThatItHasNot(ScriptedCompute):
+    def describe(self, runtime: Runtime) -> RuntimeInfo:
+        return super().describe(runtime)._replace(modules=frozenset({"wren", "wren_conformance_nowhere"}))
+
+
 class IsNotThreadSafe(ScriptedCompute):
     def submit(self, deployment: Deployment, invocations: Sequence[Invocation], report: Report) -> None:
         self.current = invocations[-1]
@@ -295,6 +306,18 @@ class LeaksFiles(ScriptedCompute):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         os.open(os.devnull, os.O_RDONLY)
+
+
+class ChecksWhatOthersUse(ScriptedCompute):
+    def check(self) -> Iterator[Check]:
+        self.undeploy(self.deploy(Runtime(workers=4), {}))
+        yield Check("deploy", ok=True)
+
+
+class ChecksAndStaysDeployed(ScriptedCompute):
+    def check(self) -> Iterator[Check]:
+        self.deploy(Runtime(workers=1), {})
+        yield Check("deploy", ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,10 +361,14 @@ DEFECTS: Final = [
     Defect(CutsResults, "test_a_call_has_its_functions_result"),
     Defect(RetriesByItself, "test_a_lost_call_runs_once_without_retries"),
     Defect(DescribesAnotherPython, "test_describe_tells_the_python_that_calls_run_on"),
+    Defect(DropsModules, "test_the_users_modules_travel_with_a_function"),
+    Defect(DescribesModulesThatItHasNot, "test_what_is_described_can_be_imported"),
     Defect(IsNotThreadSafe, "test_threads_may_submit_at_the_same_time"),
     Defect(HangsOnCrashes, "test_a_crash_fails_its_call_and_the_next_ones_run[exit-exit code 3]"),
     Defect(ReportsTwice, "test_what_becomes_of_a_call_is_reported_once"),
     Defect(CannotBeUsedAgain, "test_what_is_used_again_after_close_is_opened_again"),
+    Defect(ChecksWhatOthersUse, "test_check_leaves_the_deployments_of_others_alone"),
+    Defect(ChecksAndStaysDeployed, "test_check_leaves_nothing_behind"),
     Defect(LeaksFiles, "test_executors_leave_nothing_behind"),
 ]
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
@@ -258,6 +258,67 @@ class ChecksWithoutACure(LocalStorage):
         yield Check("write", ok=not self.options.path.startswith("/proc"))
 
 
+class ChecksNothing(LocalStorage):
+    def check(self) -> Iterator[Check]:
+        yield from ()
+
+
+class ChecksByRaising(LocalStorage):
+    def check(self) -> Iterator[Check]:
+        self.put(self.bucket, "wren-doctor", [b"was here"])
+        self.delete(self.bucket, ["wren-doctor"])
+        yield Check("write", ok=True)
+
+
+class ChecksAndTidiesLater(LocalStorage):
+    def check(self) -> Iterator[Check]:
+        key = f"wren-doctor-{os.urandom(8).hex()}"
+        self.put(self.bucket, key, [b"was here"])
+        yield Check("write", ok=True)
+        self.delete(self.bucket, [key])
+
+
+class ChecksAndTidiesWhatItCouldRead(LocalStorage):
+    def check(self) -> Iterator[Check]:
+        key = f"wren-doctor-{os.urandom(8).hex()}"
+        try:
+            self.put(self.bucket, key, [b"was here"])
+            self.get(self.bucket, key)
+            self.delete(self.bucket, [key])
+        except StorageError as error:
+            yield Check("write", ok=False, detail=str(error), cure="mend it")
+        else:
+            yield Check("write", ok=True)
+
+
+class ChecksAlone(LocalStorage):
+    def check(self) -> Iterator[Check]:
+        try:
+            self.put(self.bucket, "wren-doctor", [b"was here"], if_absent=True)
+        except StorageError as error:
+            yield Check("write", ok=False, detail=str(error), cure="wait")
+            return
+        time.sleep(0.2)
+        self.delete(self.bucket, ["wren-doctor"])
+        yield Check("write", ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HasAPassword:
+    path: str = ""
+    bucket: str = "wren"
+    workers: int | None = None
+    password: str = field(default="", repr=False)
+
+
+class ChecksAloud(LocalStorage):
+    options_type: ClassVar[type] = HasAPassword
+    options: Any
+
+    def check(self) -> Iterator[Check]:
+        yield Check("login", ok=True, detail=f"as shelf with {self.options.password}")
+
+
 class AwayIsForeign(LocalStorage):
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         self._files.put(bucket, key, chunks, if_absent=if_absent)
@@ -328,6 +389,12 @@ STORAGES: dict[type[LocalStorage], str] = {
     NotWhatIsInstalled: "test_its_entry_point_gives_this_class",
     ClosesOnce: "test_close_may_come_twice_and_ends_its_threads",
     ChecksAndLeaves: "test_check_leaves_nothing_behind",
+    ChecksNothing: "test_check_finds_nothing_wrong_with_what_works",
+    ChecksAndTidiesLater: "test_check_that_is_stopped_leaves_nothing_behind",
+    ChecksAndTidiesWhatItCouldRead: "test_check_leaves_nothing_behind_when_something_fails",
+    ChecksByRaising: "test_check_names_the_cure_when_the_service_is_away",
+    ChecksAlone: "test_checks_at_the_same_time_do_not_disturb_each_other",
+    ChecksAloud: "test_check_shows_no_secret",
     ChecksWithoutACure: "test_check_names_the_cure_when_the_service_is_away",
     AwayIsForeign: "test_a_service_that_is_away_is_an_error_of_wrens",
     ShowsASecret: "test_nothing_shows_a_secret",

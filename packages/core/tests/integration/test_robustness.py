@@ -509,11 +509,13 @@ os._exit(0)
 
 def test_a_thousand_executors_leave_nothing(run_python: Callable[[str], str]) -> None:
     program = """
-import os, threading
+import os, threading, time
 import wren
 def count(): return len(os.listdir("/proc/self/fd")), threading.active_count()
 with wren.local_executor(workers=1) as executor:
     executor.call_async(abs, -1).result()
+while "wren-cleaner" not in {thread.name for thread in threading.enumerate()}:  # which writes the first records
+    time.sleep(0.001)
 before = count()
 for number in range(1000):
     with wren.local_executor(workers=1) as executor:

@@ -105,8 +105,26 @@ def test_executors_and_workers_that_end_leave_no_descriptor(run_python: RunPytho
     run_python(FIRST + dedented(program))
 
 
+def test_a_number_of_workers_that_cannot_be_leaves_nothing_that_has_ended(run_python: RunPython) -> None:
+    program = """
+        import wren
+        from wren.local import start
+        executor = wren.FunctionExecutor(config={"wren": {"backend": "localhost"}, "localhost": {"workers": -1}})
+        try:
+            executor.call_async(len, ("abc",))
+        except wren.errors.ConfigError:
+            pass
+        with wren.local_executor(workers=1) as other:
+            (spare,) = start._spares
+            assert other.call_async(os.getpid, ()).result(20) == spare.process.pid
+    """
+    run_python("import os\n" + dedented(program))
+
+
+QUIET = 'import warnings; warnings.simplefilter("ignore", DeprecationWarning)'  # of forks beside threads
+
 TOGETHER = """
-import os, signal, subprocess, sys, time
+import contextlib, os, signal, sys, time
 import wren
 from wren.errors import WorkerLost
 from wren.local import start
@@ -119,8 +137,12 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 def children():
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return sorted(map(int, found.stdout.split()))
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if parent(name) == os.getpid():
+                found.add(int(name))
+    return found
 
 def both():
     # the ids of both workers
@@ -176,7 +198,7 @@ def test_how_they_ended_is_known_as_of_any_other_and_nothing_is_left_of_them(run
             lose(os._exit, 3)
             second = both()
         assert zygote.process.returncode == 0
-        assert children()[:2] == sorted(second), (children(), second)
+        assert children() == second, (children(), second)
     """
     run_python(TOGETHER + dedented(program))
 
@@ -198,6 +220,61 @@ def test_they_end_with_their_parent_and_others_take_their_place(run_python: RunP
     run_python(TOGETHER + dedented(program))
 
 
+def test_their_parents_end_costs_each_the_call_that_it_ran_and_no_other(run_python: RunPython) -> None:
+    program = """
+        from wren.local.process import WorkerProcess
+        unclaimed = WorkerProcess.unclaimed
+        def slowly(worker):
+            time.sleep(0.05)  # in which the worker goes on
+            return unclaimed(worker)
+        both()
+        futures = executor.map(lambda _: time.sleep(0.001), range(2000))
+        while not futures[500].done():
+            time.sleep(0.001)
+        WorkerProcess.unclaimed = slowly
+        zygote.process.kill()
+        lost = [future for future in futures if future.exception(20)]
+        assert len(lost) <= 2, len(lost)
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+def test_a_client_that_forks_while_a_worker_is_buried_does_not_wait_for_the_child(run_python: RunPython) -> None:
+    program = """
+        from wren.local.process import WorkerProcess
+        reap, children = WorkerProcess.reap, []
+        def reap_slowly(worker):
+            children.append(os.fork())
+            if not children[-1]:
+                time.sleep(600)
+            return reap(worker)
+        WorkerProcess.reap = reap_slowly
+        first = both()
+        while first & both():
+            assert isinstance(executor.call_async(os._exit, (3,)).exception(20), WorkerLost)
+        assert zygote.process.returncode == 0
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    """
+    run_python(QUIET + TOGETHER + dedented(program))
+
+
+def test_a_client_may_fork_while_it_waits_for_their_parent(run_python: RunPython) -> None:
+    program = """
+        import threading
+        both()
+        threading.Thread(target=zygote.process.wait, daemon=True).start()
+        time.sleep(0.1)
+        child = os.fork()
+        if not child:
+            sys.exit(len(both()))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        both()
+    """
+    run_python(QUIET + TOGETHER + dedented(program))
+
+
 def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
     run_python: RunPython, tmp_path: Path
 ) -> None:
@@ -216,30 +293,102 @@ def test_where_the_interpreter_starts_a_thread_by_itself_they_are_not_forked(
     run_python(dedented(program) + TOGETHER + dedented(check))
 
 
+def test_a_client_that_ignores_its_children_is_told_how_they_ended(run_python: RunPython) -> None:
+    program = """
+        both()
+        slow = executor.call_async(lambda: time.sleep(0.5) or signal.getsignal(signal.SIGCHLD), ())
+        while not slow.running():
+            time.sleep(0.01)
+        error = executor.call_async(os._exit, (3,)).exception(20)
+        assert "exit code 3" in str(error), error
+        assert slow.result(20) == signal.SIG_IGN  # as with any other worker
+    """
+    run_python("import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)" + TOGETHER + dedented(program))
+
+
+def test_an_interrupt_of_all_that_the_client_has_started_ends_no_worker(run_python: RunPython) -> None:
+    program = """
+        both()
+        future = executor.call_async(time.sleep, (0.3,))
+        while not future.running():
+            time.sleep(0.01)
+        zygote.process.send_signal(signal.SIGINT)
+        assert future.exception(20) is None
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+def test_a_thread_that_the_interpreter_starts_does_not_keep_their_parent(run_python: RunPython, tmp_path: Path) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(
+        SITE + "    threading.Thread(target=time.sleep, args=(600,)).start()"
+    )
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        first = both()
+        while first & both():
+            assert isinstance(executor.call_async(os._exit, (3,)).exception(20), WorkerLost)
+        assert zygote.process.returncode == 0
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
+def test_a_parent_that_was_stopped_is_made_to_say_how_they_ended(run_python: RunPython) -> None:
+    program = """
+        both()
+        zygote.process.send_signal(signal.SIGSTOP)
+        error = executor.call_async(os._exit, (3,)).exception(20)
+        assert "exit code 3" in str(error), error
+    """
+    run_python(TOGETHER + dedented(program))
+
+
+@pytest.mark.parametrize("how", ["time.sleep(600)", "os.kill(os.getpid(), 19)"], ids=["busy", "stopped"])
+def test_a_parent_that_hangs_before_it_forks_them_is_given_up_after_a_while(
+    run_python: RunPython, tmp_path: Path, how: str
+) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(SITE.replace("wren.worker", "wren.worker.zygote") + f"    {how}")
+    program = f"""
+        import os
+        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+    """
+    check = """
+        from wren.local import policy
+        policy.START_SECONDS = 3.0
+        assert executor.call_async(len, ("abc",)).result(30) == 3
+        both()
+        assert zygote.process.returncode == -signal.SIGKILL
+    """
+    run_python(dedented(program) + TOGETHER + dedented(check))
+
+
 SITE = """
 import os, sys, threading, time
 if "wren.worker" in "".join(sys.orig_argv):
 """
 
 
-@pytest.mark.parametrize(
-    ("trouble", "words"),
-    [
-        ("    os.write(2, b'no way'); os._exit(7)", "exit code 7; its last output: no way"),
-        ("    def fork(): raise BlockingIOError(11, 'no room')\n    os.fork = fork", "cannot be forked"),
-    ],
-    ids=["the zygote", "a worker"],
-)
-def test_who_cannot_start_says_why(run_python: RunPython, tmp_path: Path, trouble: str, words: str) -> None:
-    tmp_path.joinpath("sitecustomize.py").write_text(SITE + trouble)
-    program = f"""
-        import os
-        os.environ["PYTHONPATH"] = {str(tmp_path)!r}
-        import wren
-        executor = wren.local_executor(workers=2)
-        print(executor.call_async(len, ("abc",)).exception(20))
-    """
-    assert words in run_python(dedented(program))
+def without_start(trouble: str, folder: Path) -> str:
+    folder.joinpath("sitecustomize.py").write_text(SITE + trouble)
+    return f"""
+import os
+os.environ["PYTHONPATH"] = {str(folder)!r}
+import wren
+executor = wren.local_executor(workers=2)
+"""
+
+
+def test_who_cannot_start_says_why(run_python: RunPython, tmp_path: Path) -> None:
+    program = without_start("    os.write(2, b'no way'); os._exit(7)", tmp_path)
+    said = run_python(program + "print(executor.call_async(len, ('abc',)).exception(20))")
+    assert "exit code 7; its last output: no way" in said
+
+
+def test_where_there_is_room_for_one_process_that_does_the_calls(run_python: RunPython, tmp_path: Path) -> None:
+    program = without_start("    def fork(): raise BlockingIOError(11, 'no room')\n    os.fork = fork", tmp_path)
+    run_python(program + "assert executor.get_result(executor.map(abs, range(9)), timeout=20) == list(range(9))")
 
 
 def dedented(program: str) -> str:

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Optional
 
 import pytest
 
-from wren.config import Config, WrenOptions
+from wren.config import Config, WrenOptions, type_name
 from wren.errors import ConfigError
 
 
@@ -160,6 +160,13 @@ def test_a_key_of_the_file_that_is_in_no_section_is_an_error(named_file: Write, 
         Config.load()
 
 
+def test_a_secret_that_is_in_no_section_is_in_no_text(named_file: Write) -> None:
+    named_file('password = "hunter2"\n')
+    with pytest.raises(ConfigError, match=r"^password in") as caught:
+        Config.load()
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("given", [{"wren": 3}, {"knative": "default"}, {"knative": None}, {"knative": [1]}])
 def test_a_section_of_the_argument_that_is_none_is_an_error(given: Mapping[str, Any]) -> None:
     (section,) = given
@@ -275,3 +282,77 @@ def test_a_timeout_that_calls_cannot_have_is_named_with_its_place(timeout: float
         ConfigError, match=r"^timeout in section \[wren\] of the argument config is .*: give a number of"
     ):
         _ = Config.load({"wren": {"timeout": timeout}}).wren
+
+
+# ---------------------------------------------------------------- what section [wren] may have
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("workers", 0, "is 0: give 1 or more"),
+        ("runtime_memory", -1, "is -1: give 1 or more"),
+        ("retries", -1, "is -1: give 0 or more"),
+        ("retention", 0, "is 0.0: give days above 0"),
+        ("sweep", "nan", "is nan: give seconds above 0"),
+        ("log_level", "loud", "is no level: give DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    ],
+)
+def test_a_value_that_section_wren_cannot_have_is_named_with_its_place(key: str, value: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _ = Config.load({"wren": {key: value}}).wren
+    assert str(caught.value) == f"{key} in section [wren] of the argument config {said}"
+
+
+@pytest.mark.parametrize("section", [{"workers": 1, "retries": 0}, {"log_level": "debug"}, {"timeout": float("inf")}])
+def test_values_at_the_edge_are_taken(section: dict[str, Any]) -> None:
+    assert Config.load({"wren": section}).wren == WrenOptions(**section)
+
+
+def test_keys_of_plugins_that_are_called_as_those_of_section_wren_are_their_own() -> None:
+    assert Config.load({"knative": {"workers": 0}}).options("knative", Options).workers == 0
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WREN_KNATIVE__WORKERS", "many")
+    with pytest.raises(
+        ConfigError, match=r"^workers in section \[knative\] of the variable WREN_KNATIVE__WORKERS must"
+    ):
+        Config.load().options("knative", Options)
+
+
+@pytest.mark.parametrize("given", [{"password": "hunter2"}, {"password": ["hunter2"]}])
+def test_what_is_no_section_is_told_without_its_value_for_it_may_be_a_secret(given: Mapping[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^password in the argument config is a (str|list): give a section"
+    ) as caught:
+        Config.load(given)
+    assert "hunter2" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- as far as it can be read
+
+
+def test_what_is_wrong_with_a_part_leaves_the_rest(named_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a file with a key outside of its sections, and an argument with what is no name
+    named_file("retries = 2\n[knative]\nworkers = 3\n")
+    monkeypatch.setenv("WREN_KNATIVE__FACTOR", "2")
+    # When
+    config, problems = Config.gather({"knative": {3: 4, "namespace": "mine"}})
+    # Then
+    assert config.options("knative", Options) == Options("mine", 3, 2.0)
+    assert len(problems) == 2
+    with pytest.raises(ConfigError, match=r"^retries in "):
+        Config.load({"knative": {3: 4}})
+
+
+def test_a_section_is_read_key_by_key() -> None:
+    config = Config.load({"knative": {"workers": "many", "factor": 2, "namspace": "x"}})
+    values, problems = config.read("knative", Options)
+    assert values == {"factor": 2.0}
+    assert set(problems) == {"workers", "namspace"}
+
+
+@pytest.mark.parametrize("kind", [int, str, int | None, list[str], dict[str, int], Literal["a"], Optional[float]])  # noqa: UP045
+def test_a_type_is_written_as_in_a_program(kind: Any) -> None:
+    assert eval(type_name(kind), {"Literal": Literal, "Optional": Optional}) == kind

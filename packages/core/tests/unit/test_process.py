@@ -35,7 +35,7 @@ class Worker:
         channels = SimpleNamespace(
             results=self.results, claimable=1, tasks=-1, claims=-1, taken_back=-1, shared=self.shared
         )
-        return channels, SimpleNamespace(pid=0, ended=-1), 0.0, None
+        return channels, SimpleNamespace(pid=0, ended=-1), None
 
     def close(self) -> None:
         os.close(self.results)

@@ -1,5 +1,6 @@
 """Functions and arguments as bytes, failures as exceptions."""
 
+import copyreg
 import pickle
 import re
 import sys
@@ -32,6 +33,20 @@ def loaded(chunks: Sequence[Buffer]) -> Any:
 def arrived(arguments: Arguments) -> list[Any]:
     """(args, kwargs) of each call, as a worker that gets them one by one has them."""
     return [loaded(arguments.pickled(call)) for call in range(len(arguments))]
+
+
+def test_types_of_modules_that_are_imported_later_are_pickled_as_those_say() -> None:
+    # Given a type that cannot be pickled, and a pickler that was used
+    lock = threading.Lock()
+    kind = type(lock)
+    with pytest.raises(SerializationError):
+        pickle_function(lambda: lock)
+    # When a module that is imported now says how, as numpy does of its ufuncs, Then
+    copyreg.pickle(kind, lambda lock: (threading.Lock, ()))
+    try:
+        assert type(loaded(pickle_function(lambda: lock))()) is kind
+    finally:
+        del copyreg.dispatch_table[kind]
 
 
 @pytest.fixture

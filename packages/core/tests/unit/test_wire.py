@@ -63,7 +63,8 @@ headers = st.builds(
     v=st.just(wire.VERSION),
 )
 calls = st.builds(Call, numbers, st.binary(max_size=100) | spans | gathers)
-payloads = st.builds(Payload, headers, attempts, st.lists(calls, max_size=4), st.none() | st.binary(max_size=100))
+inline = st.none() | st.binary(max_size=100)
+payloads = st.builds(Payload, headers, attempts, st.lists(calls, max_size=4), inline, inline)
 failures = st.builds(Failure, text, text, text, text, st.binary(max_size=100))
 statuses = st.builds(
     CallStatus,

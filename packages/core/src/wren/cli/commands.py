@@ -1,7 +1,9 @@
 """What can be typed after `wren`: commands, options and their help, and how a command fails."""
 
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -9,6 +11,21 @@ __all__ = ["wren"]
 
 _PATH: Final = click.Path(path_type=Path)
 INTERRUPTED: Final = 130  # what shells give for Ctrl-C: 128 + SIGINT
+
+
+class _Failure(click.ClickException):
+    """One sentence; on a terminal its lines end between words."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        text = f"Error: {self.format_message()}"
+        if sys.stderr.isatty():
+            import shutil
+            import textwrap
+
+            width = shutil.get_terminal_size().columns
+            wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+            text = "\n".join(map(wrap, text.splitlines()))
+        click.echo(text, file, err=file is None)
 
 
 class _Commands(click.Group):
@@ -20,7 +37,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except WrenError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failure(str(error)) from error
         except KeyboardInterrupt:
             click.echo(err=True)  # the terminal has written ^C
             ctx.exit(INTERRUPTED)
@@ -42,8 +59,31 @@ def hello(backend: str | None) -> None:
 
 
 @wren.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of checks.")
+@click.option(
+    "--timeout",
+    "seconds",
+    metavar="SECONDS",
+    type=click.IntRange(1, 86_400),
+    default=60,
+    show_default=True,
+    help="How long a check of a service may take.",
+)
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool, seconds: float) -> None:
+    """Look for what is wrong: with the installation, the configuration, and each service that is configured.
+
+    Services are really used: an object is written and removed, a call runs.  Says what to do about each failure;
+    the exit code is 1 where there is one.
+    """
+    from wren.cli.doctor import run
+
+    ctx.exit(run(as_json=as_json, seconds=seconds))
+
+
+@wren.command()
 def plugins() -> None:
-    """List the installed backends, storages and monitors."""
+    """List the installed backends, storages, monitors and observers."""
     from wren.cli.plugins import run
 
     run()
@@ -61,9 +101,48 @@ def demo() -> None:
     run()
 
 
+@wren.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything about them as JSON, but for what they printed.")
+@click.option(
+    "-n", "--number", metavar="N", type=click.IntRange(min=0), help="How many; by default 20, with --json all.  0: all."
+)
+def jobs(as_json: bool, number: int | None) -> None:
+    """List the jobs of the last 7 days, the newest at the end."""
+    from wren.cli.jobs import run
+
+    run(as_json=as_json, number=number)
+
+
+@wren.command()
+@click.argument("job")
+@click.option("--call", metavar="N", type=click.IntRange(min=0), help="Only that call's, from 0.")
+@click.option("--failed", is_flag=True, help="Only those of calls that have failed.")
+def logs(job: str, call: int | None, failed: bool) -> None:
+    """Print what the calls of a job have printed, and why they failed.
+
+    JOB is its name in `wren jobs`, as much of its beginning as no other job has, or `last`.
+    """
+    from wren.cli.logs import run
+
+    run(job, call=call, failed=failed)
+
+
 @wren.group()
 def config() -> None:
     """Look after the configuration."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: one object, with what is wrong in it.")
+@click.pass_context
+def show(ctx: click.Context, as_json: bool) -> None:
+    """Show every key, its value, and where that comes from.
+
+    Secrets are masked, and whatever may be one.  The exit code is 1 where something is wrong.
+    """
+    from wren.cli.config import show as run
+
+    ctx.exit(0 if run(as_json=as_json) else 1)
 
 
 @config.command()

@@ -1,17 +1,18 @@
-"""`wren config migrate`: PyWren's configuration becomes a file that wren reads.
+"""`wren config show`, what is configured and where that comes from, and `wren config migrate`, from PyWren's to wren's.
 
 The conversion is that of the package wren-compat-pywren, which programs of old need anyway.
 """
 
+import json
 import os
 import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["migrate"]
+__all__ = ["migrate", "show"]
 
 PACKAGE: Final = "wren-compat-pywren"
 
@@ -47,8 +48,46 @@ def migrate(source: Path | None, target: Path | None, *, force: bool) -> None:
     click.echo(f"{migration.source} was migrated to {path}, which only you can read.")
 
 
+def show(*, as_json: bool) -> bool:
+    """Print every key with its value and source, secrets masked, and say what is wrong; whether nothing is."""
+    import click
+
+    from wren.cli.settings import DEFAULT, load_all, survey
+    from wren.cli.tables import show as show_table
+    from wren.config import VARIABLE, config_file, places
+
+    found = survey(load_all())
+    problems = [found.public(each) for each in found.problems]
+    if as_json:
+        rows = [each._asdict() | {"problem": each.problem and found.public(each.problem)} for each in found.settings]
+        click.echo(json.dumps({"file": config_file(), "settings": rows, "problems": problems}, indent=2))
+        return not problems
+    show_table(
+        ("section", "key", "value", "type", "from"),
+        [
+            (_plain(each.section), _plain(each.key), _plain(each.value), each.type, each.source.removeprefix(VARIABLE))
+            for each in found.settings
+        ],
+        faint={number for number, each in enumerate(found.settings) if each.source == DEFAULT},
+    )
+    if config_file() is None:
+        click.echo(f"No configuration file: neither {' nor '.join(places())} is there.", err=True)
+    for detail, cure in found.warnings:
+        click.echo(f"Warning: {_plain(detail)}: {cure}", err=True)
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)
+    return not problems
+
+
+def _plain(value: Any) -> str:
+    """A value for a table: as it is where it is a text that can be seen, else as Python writes it."""
+    return value if isinstance(value, str) and value.strip() == value != "" and value.isprintable() else repr(value)
+
+
 def _users() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "wren" / "config.toml"
+    from wren.config import places
+
+    return Path(places()[1])
 
 
 def _write(path: Path, text: str) -> None:

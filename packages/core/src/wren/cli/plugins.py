@@ -8,9 +8,9 @@ def run() -> None:
     import click
 
     from wren.cli.tables import show
-    from wren.plugins import KINDS, installed, shadowed
+    from wren.plugins import KINDS, OBSERVER, installed, shadowed
 
-    found = [info for kind in KINDS for info in installed(kind)]
+    found = [info for kind in (*KINDS, OBSERVER) for info in installed(kind)]
     rows = [(info.kind, info.name, info.distribution, info.version) for info in found]
     show(("kind", "name", "distribution", "version"), rows)
     for info in filter(shadowed, found):

@@ -6,7 +6,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Final
@@ -19,10 +18,11 @@ from wren.http.refusals import broken, quoted, refused, undecided
 from wren.http.request import Request
 from wren.http.settings import HttpSettings, address, proxy_for, trust
 from wren.http.thread import Client, Hook
+from wren.logs import Log
 from wren.spi import Receipt, escaped
 from wren.worker.frames import ACCEPTED, DELAY, HEARTBEAT, STATUS, TAG, FrameReader, NoFrame
 
-_log = logging.getLogger("wren.http")
+_log: Final = Log("wren.http")
 
 PIECE: Final = 1 << 18  # bytes of a payload that are written at once
 BUFFER: Final = 1 << 18  # bytes of an answer that may wait to be read
@@ -81,7 +81,11 @@ class Exchanges:
         request.task = None
         over(request)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("what became of a request to %r could not be told", request.deployment.name, exc_info=error)
+            invocation = request.invocation
+            _log.error(
+                "what became of a request to %r could not be told", request.deployment.name, exc_info=error,
+                job=invocation.header.job, calls=invocation.calls, attempt=invocation.attempt,
+            )  # fmt: skip
         self._close_idle()
 
     async def _perform(self, request: Request) -> None:

@@ -11,15 +11,16 @@ lifeline ──▶ nothing; its closing kills the worker
 
 import fcntl
 import os
+import select
 from contextlib import ExitStack
 from typing import Final
 
 from wren.worker import stream
 from wren.worker.shared import Shared
 
-__all__ = ["Channels", "memory", "pipe"]
+__all__ = ["PIPE", "Channels", "memory", "pipe"]
 
-_PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
+PIPE: Final = 1 << 18  # bytes that a pipe holds, where the system lets us: each user has a budget
 
 
 class Channels:
@@ -51,6 +52,12 @@ class Channels:
         """Have the kernel kill the worker, and its group.  Idempotent."""
         self._lifeline.close()
 
+    def ended(self) -> bool:
+        """Whether nobody can send results any more."""
+        poll = select.poll()
+        poll.register(self.results, 0)
+        return bool(poll.poll(0))
+
 
 def pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
     """A pipe's two ends, each to be closed by one of the stacks."""
@@ -78,6 +85,6 @@ def memory(name: str, stack: ExitStack) -> int:
 
 def _enlarge(fd: int) -> None:
     try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)
     except OSError:  # the user's share of pipe memory is used up: the default size works too
         return

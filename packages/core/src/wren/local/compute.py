@@ -17,6 +17,7 @@ from wren.worker.stream import Context
 
 hookimpl = pluggy.HookimplMarker("wren")
 
+_LINUX: Final = hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
 _KEY: Final = os.urandom(16)  # deployments end with this process
 _seen: tuple[dict[bytes, bytes], dict[str, str]] = {}, {}  # the environment, as it is and decoded
 _last = Context([], "", {})  # what workers were told last, without secrets
@@ -50,10 +51,12 @@ class LocalCompute(Compute[LocalhostOptions]):
 
     def __init__(self, options: LocalhostOptions) -> None:
         super().__init__(options)
+        if not _LINUX:  # `deploy` says so
+            return
         prepare(min(2, options.workers or len(os.sched_getaffinity(0))))
 
     def deploy(self, runtime: Runtime, secrets: Mapping[str, str]) -> Deployment:
-        if not hasattr(os, "memfd_create") or not hasattr(os, "pidfd_open"):
+        if not _LINUX:
             raise Unsupported(f"the localhost backend needs Linux; this is {sys.platform}: use a remote backend")
         if runtime.name is not None:
             raise ConfigError(f"runtime is {runtime.name!r}, and the localhost backend has no images: leave it out")

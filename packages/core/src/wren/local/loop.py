@@ -6,7 +6,6 @@ it does must be such that the owner can undo it half-done; and a lock that it wa
 """
 
 import contextlib
-import logging
 import math
 import os
 import select
@@ -19,8 +18,9 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from wren import callbacks
+from wren.logs import Log
 
-_log = logging.getLogger("wren.local")
+_log: Final = Log("wren.local")
 
 LONGEST: Final = (
     86_400.0  # seconds that the system is asked to wait: it has a limit, and waking once a day costs nothing

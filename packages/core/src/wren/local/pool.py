@@ -32,7 +32,7 @@ from wren.wire import Buffer
 from wren.worker import stream
 from wren.worker.deaths import ending
 
-STARTS: Final = 2  # workers that may end by themselves before they are ready, in a row
+STARTS: Final = 3  # workers that may end by themselves before they are ready, in a row: the third needs no zygote
 
 
 class Pool:
@@ -94,10 +94,8 @@ class Pool:
         return self._loop.ask(lambda: [worker.process.pid for worker in self._workers])
 
     def abandon(self) -> None:
-        """In a forked child: close the parent's descriptors, so that the workers end with the parent."""
+        """In a forked child: close the parent's descriptors.  Those of the workers `wren.local.start` has closed."""
         self._loop.close()
-        for worker in self._workers:
-            worker.process.close()
 
     # ---- wren.local.loop.Owner
 
@@ -126,7 +124,7 @@ class Pool:
     def broken(self, error: Exception) -> None:
         """A bug here must fail the calls, not leave them waiting."""
         if not isinstance(error, BackendError):
-            error = BackendError(f"the local pool failed: {type(error).__name__}: {error}")
+            error = BackendError(f"the localhost backend has a bug, please report it: {type(error).__name__}: {error}")
         tasks = list(self._tasks.values())
         self._tasks.clear()
         self._queue.clear()
@@ -348,7 +346,7 @@ class Pool:
         """Leave a worker nothing but the call that it runs, so that killing it hits no other, if that ends just now."""
         self._take_back(worker, worker.process.unclaimed())
         while self._readable(worker):
-            pass
+            pass  # until the pipe is empty: something that the worker started may hold it open
 
     def _find(self, invocation: Invocation) -> Task | None:
         return next((task for task in self._tasks.values() if task.invocation is invocation), None)
@@ -392,7 +390,10 @@ class Pool:
         running = worker.running()
         if running is None or not self._is_too_large(worker, memory):
             return  # its call has just ended
-        worker.end(OutOfMemory(f"call {running[1]} used more than its runtime_memory of {memory} MiB and was killed"))
+        name = f"call {running[1]} of job {running[0].invocation.header.job}"
+        worker.end(
+            OutOfMemory(f"{name} used more than its runtime_memory of {memory} MiB and was killed: give it more")
+        )
 
     def _is_too_large(self, worker: Worker, memory: int) -> bool:
         """Whether its call has begun, which else would go to the next worker for ever, and there is too much of it."""
@@ -431,16 +432,15 @@ class Pool:
     def _exited(self, worker: Worker) -> None:
         """A worker is gone: its last results count, the running call is lost, the rest goes elsewhere."""
         process = worker.process
-        while self._readable(worker):
-            pass  # until the pipe is empty: something that the worker started may hold it open
+        self._settle_down(worker)  # it may yet run: of two from one process, only that has gone
         for fd in (process.results, process.tasks, process.ended):
             self._loop.unwatch(fd)
         self._workers.remove(worker)
-        self._take_back(worker, process.unclaimed())
         code, output = process.reap()
         for batch in worker.batches:
-            error = worker.verdict or lost(process.pid, code, output)
-            self._fail(batch.task, batch.calls[batch.done :], error, output)
+            calls = batch.calls[batch.done :]
+            error = worker.verdict or lost(process.pid, batch.task.invocation.header.job, calls, code, output)
+            self._fail(batch.task, calls, error, output)
         if not process.ready:
             self._failed_start(code, output)
 
@@ -451,4 +451,4 @@ class Pool:
         self._failed_starts += code >= 0
         if self._failed_starts >= STARTS or now - self._failing_since > policy.START_SECONDS:
             self._failed_starts, self._failing_since = 0, None
-            self.broken(BackendError(f"local workers do not start: {ending(code, output)}"))
+            self.broken(BackendError(f"local workers do not start, the last one ended so: {ending(code, output)}"))

@@ -6,6 +6,7 @@ import mmap
 import os
 import pickle
 import termios
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class WorkerProcess:
     """One process and its pipes.  Not thread-safe: the pool's thread owns it."""
 
     def __init__(self) -> None:
-        its, self._process, self.started, _ = self._its = start()
+        its, self._process, _ = self._its = start()
+        self.started = time.monotonic()  # one that was started in advance nobody has looked at until now
         self.results, self.ended, self.claimable = its.results, self._process.ended, its.claimable
         self._tasks, self._claims, self._taken_back, self._shared = its.tasks, its.claims, its.taken_back, its.shared
         self.ready = False
@@ -266,9 +268,5 @@ class WorkerProcess:
         """After its end: exit code (negative: signal) and last output; closes everything."""
         self.kill()  # also what it left running
         code, words = self._process.wait()
-        self.close()
-        return code, words.decode("utf-8", "replace")
-
-    def close(self) -> None:
-        """Close all descriptors; the worker ends by that."""
         self._its.close()
+        return code, words.decode("utf-8", "replace")

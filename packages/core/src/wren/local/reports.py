@@ -55,6 +55,7 @@ def status(results: Results, call: int, at: int, invocation: Invocation) -> Call
     )
 
 
-def lost(pid: int, code: int, output: str) -> WorkerLost:
+def lost(pid: int, job: str, calls: Sequence[int], code: int, output: str) -> WorkerLost:
     """What the call that a dead worker ran is told."""
-    return WorkerLost(f"the worker process {pid} that ran the call is gone: {ending(code, output)}")
+    ran = f"call {calls[0]}" if len(calls) == 1 else f"{len(calls)} calls"
+    return WorkerLost(f"the worker process {pid} that ran {ran} of job {job} is gone: {ending(code, output)}")

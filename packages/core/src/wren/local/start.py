@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
@@ -54,9 +53,13 @@ class Child:
         """After its end: exit code (negative: signal) and last output."""
         return self._process.wait(), output.printed(self._output, output.BASE)
 
+    @property
+    def child(self) -> "subprocess.Popen[bytes]":
+        """The client's child: the worker itself."""
+        return self._process
+
     def release(self) -> None:
         """Nobody asks for it any more."""
-        self._process.poll()  # in a forked client that has no such child: it need not be waited for
 
 
 class Forked:
@@ -69,9 +72,13 @@ class Forked:
     def kill(self) -> None:
         """Kill it and what it started.  Its end is seen as any other."""
         self._channels.cut()
-        if self.pid and self._zygote.process.poll() is None:  # which keeps the number from being another's by now
+        zygote = self._zygote.process
+        if self.pid and zygote.poll() is None:  # which keeps the number from being another's by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+        elif not self._channels.ended():  # it has not come so far that it would end by that
+            zygote.kill()
+        zygote.send_signal(signal.SIGCONT)  # it may have been stopped, and is to say how this one ended
 
     def wait(self) -> tuple[int, bytes]:
         """After its end: exit code (negative: signal) and last output."""
@@ -80,6 +87,11 @@ class Forked:
         if told:
             return stream.ENDED.unpack(told)[0], words
         return self._zygote.process.wait(), words + output.printed(self._zygote.output)
+
+    @property
+    def child(self) -> "subprocess.Popen[bytes]":
+        """The client's child: the worker's parent."""
+        return self._zygote.process
 
     def release(self) -> None:
         """Nobody asks for it any more."""
@@ -91,12 +103,13 @@ class Started(NamedTuple):
 
     channels: Channels
     process: Child | Forked
-    at: float  # since when it is waited for (`time.monotonic`)
     stack: ExitStack  # closes its descriptors
 
     def close(self) -> None:
         """Close all descriptors; the worker ends by that."""
-        self.stack.close()
+        with _forking:
+            self.stack.close()
+            _open.discard(self)
         self.process.release()
 
 
@@ -112,11 +125,12 @@ class _Zygote:
                 channels = Channels(theirs, stack)
                 ended, telling = pipe(stack, theirs)
                 inherited += [*channels.theirs, telling]
-                self.workers.append(Started(channels, Forked(self, channels, ended), time.monotonic(), stack))
+                self.workers.append(Started(channels, Forked(self, channels, ended), stack))
             self.output = memory("wren-output", ours)
             self.process = _popen("zygote", inherited, self.output)
+            self._wanted = count
+            _open.update(self.workers)
             ours.pop_all()
-        self._wanted = count
 
     def release(self) -> None:
         """One of its workers is not asked for any more; after the last it ends."""
@@ -126,6 +140,7 @@ class _Zygote:
             os.close(self.output)
 
 
+_open: Final[set[Started]] = set()  # all that this process has, changed with `_forking`
 _spares: Final[list[Started]] = []
 _first = True  # nobody has needed a worker yet
 
@@ -135,7 +150,7 @@ def prepare(count: int) -> None:
     if not _first or _spares or here.is_worker:
         return
     with contextlib.suppress(OSError, RuntimeError):  # who needs them will meet that, too
-        _spares.extend([_alone()] if count == 1 else _Zygote(count).workers)
+        _spares.extend([_alone()] if count < 2 else _Zygote(count).workers)
 
 
 def start() -> Started:
@@ -143,7 +158,7 @@ def start() -> Started:
     global _first  # noqa: PLW0603 - of the process
     _first = False
     try:
-        return _spares.pop(0)._replace(at=time.monotonic())  # nobody has looked at it until now
+        return _spares.pop(0)
     except IndexError:
         return _alone()
 
@@ -151,13 +166,19 @@ def start() -> Started:
 def _alone() -> Started:
     with _forking, ExitStack() as theirs, ExitStack() as ours:
         channels = Channels(theirs, ours)
-        return Started(channels, Child(channels, ours), time.monotonic(), ours.pop_all())
+        started = Started(channels, Child(channels, ours), ours.pop_all())
+        _open.add(started)
+        return started
 
 
 def _after_fork() -> None:
-    """In a forked child: the parent's workers end with the parent."""
+    """In a forked child: the parent's workers end with the parent, and are nothing that this process could wait for.
+
+    If their descriptors stayed open here, the zygote would wait for that, and the parent for the zygote.
+    """
     global _first  # noqa: PLW0603 - of the process
-    for started in _spares:
+    for started in list(_open):
+        started.process.child.returncode = 0
         started.close()
     _spares.clear()
     _first = True

@@ -9,7 +9,7 @@ import pluggy
 
 from wren.errors import StorageError, storage_errors
 from wren.local.options import LocalhostOptions
-from wren.spi import Feature, ObjectInfo, Storage
+from wren.spi import Check, Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class LocalStorage(Storage[LocalhostOptions]):
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         with storage_errors("localhost", bucket, "several keys"):
             self._files.delete(bucket, keys)
+
+    def check(self) -> Iterator[Check]:
+        from wren.local.trial import try_directory
+
+        return try_directory(self, self.options.path)
 
     def worker(self) -> Handle:
         return Handle("wren.local.files:Files", {"root": str(self._files.root)})

@@ -4,11 +4,12 @@ from wren.testing.computes_calls import CallChecks
 from wren.testing.computes_deployments import DeploymentChecks
 from wren.testing.computes_faults import FaultChecks
 from wren.testing.computes_features import FeatureChecks
+from wren.testing.computes_modules import ModuleChecks
 
 __all__ = ["ComputeConformance"]
 
 
-class ComputeConformance(CallChecks, FaultChecks, FeatureChecks, DeploymentChecks):
+class ComputeConformance(CallChecks, FaultChecks, FeatureChecks, DeploymentChecks, ModuleChecks):
     """Subclass it as `TestMine`, say what `plugin` is, and write the fixtures that your platform needs.
 
         class TestMine(ComputeConformance):

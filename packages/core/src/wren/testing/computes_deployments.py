@@ -65,6 +65,12 @@ class DeploymentChecks(ComputeChecks):
         version, _ = self.submit(compute, deployment, storage, functions.python, ()).results()[0]
         assert compute.describe(deployment.runtime).python == version
 
+    def test_check_leaves_the_deployments_of_others_alone(
+        self, compute: Compute[Any], deployment: Deployment, storage: Storage[Any]
+    ) -> None:
+        list(compute.check())
+        assert self.submit(compute, deployment, storage, functions.add, (41, 1)).results() == [42]
+
     # ---- secrets
 
     def test_other_secrets_give_another_deployment(self, compute: Compute[Any]) -> None:

@@ -75,8 +75,9 @@ def wrong_values(plugin: type[Any], marker: str) -> Iterator[tuple[str, Any]]:
 
 
 def secret_fields(plugin: type[Any]) -> list[str]:
-    """The keys that take a text and whose names say that it is secret."""
-    names = [field.name for field in dataclasses.fields(plugin.options_type) if SECRET.search(field.name)]
+    """The keys that take a text and are secret: by their names, or as the plugin says."""
+    fields = dataclasses.fields(plugin.options_type)
+    names = [field.name for field in fields if SECRET.search(field.name) or not field.repr]
     types = get_type_hints(plugin.options_type)
     return [name for name in names if str in _members(types[name])]
 

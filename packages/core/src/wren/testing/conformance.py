@@ -20,6 +20,7 @@ from wren.errors import ConfigError
 from wren.spi import Check, Compute, Feature, Monitor, Storage
 from wren.testing import configs
 from wren.testing.interpreters import fresh
+from wren.testing.threads import at_once
 
 __all__ = ["Conformance"]
 
@@ -176,13 +177,13 @@ class Conformance:
     # ---- check and close
 
     def test_check_finds_nothing_wrong_with_what_works(self, options: Mapping[str, Any]) -> None:
-        plugin = self.make(options)
-        checks = list(plugin.check())
-        plugin.close()
+        checks = self.checked(options)
         for check in checks:
             assert isinstance(check, Check)
             assert check.name
-        assert [check for check in checks if not check.ok] == []
+            assert "\n" not in f"{check.name}{check.detail}{check.cure}", "a check is a line, and so is its cure"
+        assert checks, "check() gives no Check: it says nothing of what it tried"
+        assert [check for check in checks if not (check.ok or check.warning)] == []
 
     def test_check_leaves_nothing_behind(self, options: Mapping[str, Any]) -> None:
         plugin = self.make(options)
@@ -192,15 +193,42 @@ class Conformance:
         plugin.close()
         assert left == set()
 
+    def test_check_that_is_stopped_leaves_nothing_behind(self, options: Mapping[str, Any]) -> None:
+        """`wren doctor` waits so long for each check, and then no longer."""
+        plugin = self.make(options)
+        before = set(self._belongings(plugin))
+        checks = plugin.check()
+        next(checks, None)
+        del checks
+        left = set(self._belongings(plugin)) - before
+        plugin.close()
+        assert left == set()
+
+    def test_checks_at_the_same_time_do_not_disturb_each_other(self, options: Mapping[str, Any]) -> None:
+        for checks in at_once("check()", *[lambda: self.checked(options)] * 3):
+            assert [check for check in checks if not (check.ok or check.warning)] == []
+
     def test_check_names_the_cure_when_the_service_is_away(self, unreachable: Mapping[str, Any] | None) -> None:
         if unreachable is None:
             pytest.skip("no options in the fixture `unreachable`: nothing of this plugin can be away")
-        plugin = self.make(unreachable)
-        checks = list(plugin.check())
-        plugin.close()
-        for check in checks:
-            assert check.ok or check.cure, f"{check.name} failed, and what to do?"
-        assert not checks or not all(check.ok for check in checks)
+        failed = [check for check in self.checked(unreachable) if not (check.ok or check.warning)]
+        assert failed, "check() finds nothing wrong although the service is away"
+        for check in failed:
+            assert check.cure, f"{check.name} failed, and what to do?"
+
+    def test_check_shows_no_secret(self, options: Mapping[str, Any]) -> None:
+        """Nor of one that the service refuses."""
+        for field in configs.secret_fields(self.plugin):
+            checks = self.checked({**options, field: SHOWN})
+            assert SHOWN not in repr(checks), f"the value of {field} is seen in {checks}"
+
+    def checked(self, options: Mapping[str, Any]) -> list[Check]:
+        """What the plugin's check says."""
+        plugin = self.make(options)
+        try:
+            return list(plugin.check())
+        finally:
+            plugin.close()
 
     def test_close_may_come_twice_and_ends_its_threads(self, options: Mapping[str, Any]) -> None:
         threads = set(threading.enumerate())

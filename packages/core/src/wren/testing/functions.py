@@ -6,6 +6,7 @@ its functions travel by name.  Those that leave traces get a `Place` for them in
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -115,6 +116,11 @@ def make_lock() -> Any:
 def python() -> tuple[str, str]:
     """The version of Python that it runs on ("3.12"), and whose it is."""
     return f"{sys.version_info.major}.{sys.version_info.minor}", sys.implementation.name
+
+
+def importable(names: Sequence[str]) -> list[str]:
+    """Those of the modules that can be found."""
+    return [name for name in names if importlib.util.find_spec(name) is not None]
 
 
 def variables(names: Sequence[str]) -> list[str | None]:

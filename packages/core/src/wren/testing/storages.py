@@ -106,6 +106,21 @@ class StorageConformance(ListingConformance, WorkerHalfConformance):
         assert storage.get(bucket, f"{prefix}large", CHUNK - 1, CHUNK + 1) == b"\0\1"
         assert held < HELD, f"{held} bytes were in memory at once"
 
+    # ---- check
+
+    @pytest.mark.parametrize("verb", ["get", "head", "list"])
+    def test_check_leaves_nothing_behind_when_something_fails(
+        self, storage: Storage[Any], monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise StorageError("the conformance kit has broken it")
+
+        before = set(self.keys(storage, storage.bucket, ""))
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, verb, fail)
+            list(storage.check())
+        assert set(self.keys(storage, storage.bucket, "")) == before
+
     # ---- wholly or not at all
 
     @pytest.mark.parametrize("error", [Source("mine"), FileNotFoundError("mine"), StorageError("mine")], ids=repr)

@@ -52,6 +52,12 @@ class _Template:
         os.close(self.output)
 
 
+def _key(payload: Payload) -> str:
+    """Which template a call needs."""
+    function, modules = payload.header.function, payload.header.modules
+    return function.id if modules is None else f"{function.id} {modules.id}"
+
+
 class Container:
     """All templates and running calls.  `forking`: calls run in forks of their templates, else in these themselves."""
 
@@ -59,7 +65,7 @@ class Container:
         self._loop, self._children = loop, children
         self._worker, self._forking = worker, forking
         self._memory = MemoryGroup()
-        self._templates: dict[str, _Template] = {}  # those that take calls, by their functions' ids
+        self._templates: dict[str, _Template] = {}  # those that take calls, by their functions and modules
         self._alive: set[_Template] = set()
         self._calls: dict[RunningCall, _Template] = {}
         self._serial = 0
@@ -99,7 +105,7 @@ class Container:
 
     def _assign(self, call: RunningCall) -> None:
         try:
-            found = self._templates.get(call.payload.header.function.id) or self._fork_template(call.payload)
+            found = self._templates.get(_key(call.payload)) or self._fork_template(call.payload)
         except OSError as error:
             no_room = lost(f"the worker has no room for another process: {error}")
             self._loop.later(0, partial(call.settle, no_room))
@@ -112,8 +118,8 @@ class Container:
             self._begin(call)
 
     def _fork_template(self, payload: Payload) -> _Template:
-        found = _Template(payload.header.function.id)
-        lean = Payload(payload.header, payload.attempt, (), payload.code)
+        found = _Template(_key(payload))
+        lean = payload._replace(calls=())
         opened: list[int] = []
         try:
             opened += os.pipe()

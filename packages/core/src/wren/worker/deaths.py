@@ -30,7 +30,8 @@ def timed_out(job: str, call: int, seconds: float, loading: bool) -> Failure:
 def out_of_memory(limit: int | None, output: str) -> Failure:
     """The kernel killed it."""
     size = "" if limit is None else f" of {limit / (1 << 20):g} MiB"
-    return Failure("memory", "OutOfMemory", f"killed at the memory limit{size}: {ending(-signal.SIGKILL, output)}", "")
+    how = ending(-signal.SIGKILL, output)
+    return Failure("memory", "OutOfMemory", f"the call reached the memory limit{size} and was {how}", "")
 
 
 def _signal_name(number: int) -> str:

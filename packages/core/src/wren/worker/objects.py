@@ -76,7 +76,7 @@ class Objects:
         bucket: str,
         key: str,
         stream: bool = False,
-        range: Range | None = None,  # noqa: A002 - as object storages call it
+        range: Range | None = None,
     ) -> Any:
         """The content of an object: bytes, or with `stream` a binary stream that holds a block of it at a time.
 
@@ -89,11 +89,10 @@ class Objects:
 
     def head_object(self, bucket: str, key: str) -> ObjectInfo:
         """Size, time and etag of an object."""
-        for found in self._primitives.list(bucket, key):
-            if found[0] == key:
-                return ObjectInfo(*found)
-            break  # in order: the key itself would come first
-        _missing(bucket, key)
+        found = next(iter(self._primitives.list(bucket, key)), None)  # in order: the key itself comes first
+        if found is None or found[0] != key:
+            _missing(bucket, key)
+        return ObjectInfo(*found)
 
     def delete_object(self, bucket: str, key: str) -> None:
         """Remove an object; no error if there is none."""

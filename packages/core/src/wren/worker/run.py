@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
-from wren.wire import Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span, State
+from wren.wire import Blob, Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span, State
 from wren.worker.injected import fill_in, storage_of
 from wren.worker.nested import process
 from wren.worker.stream import FAILED, NESTED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, SIZE, STORED, pickle_chunks
@@ -169,16 +169,27 @@ def call_status(
 
 
 def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Callable[..., Any]:
-    """The payload's function, whose pickle must have the hash that it is known by.  Raises whatever loading it does."""
-    blob = payload.header.function
-    if blob.key is None:
-        code = payload.code or b""
-    else:
-        key = blob.key
-        code = persistently(lambda: storage().get(payload.header.bucket, key))
-    _check(code, blob.id, "the function")
+    """The payload's function, after the modules that came with it.  Raises whatever loading it does.
+
+    Both must have the hashes that they are known by.
+    """
+    header = payload.header
+    modules = header.modules
+    if modules is not None:
+        from wren.worker.modules import take_in
+
+        take_in(modules, lambda: _content(modules, payload.archive, header.bucket, storage, "what has the modules"))
+    code = _content(header.function, payload.code, header.bucket, storage, "the function")
     function: Callable[..., Any] = pickle.loads(code)  # noqa: S301 - it has the hash that the payload says
     return function
+
+
+def _content(blob: Blob, inline: bytes | None, bucket: str, storage: Callable[[], WorkerStorage], what: str) -> bytes:
+    """What a blob is: it came with the payload, or is in the storage."""
+    key = blob.key
+    data = (inline or b"") if key is None else persistently(lambda: storage().get(bucket, key))
+    _check(data, blob.id, what)
+    return data
 
 
 def load_arguments(args: bytes | Span | Gather, storage: Callable[[], WorkerStorage]) -> Arguments:

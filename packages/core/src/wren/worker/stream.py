@@ -28,6 +28,7 @@ back with `readinto` they need none either, which is what out-of-band buffers wo
 a list of them.
 """
 
+import copyreg
 import functools
 import gc
 import io
@@ -193,14 +194,23 @@ def _pickler() -> type[pickle.Pickler]:
         return (make, tuple(named), *rest)
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is published without types
-        dispatch_table = {  # noqa: RUF012 - as the base class has it
-            **reducers,
-            CodeType: keep_file,
-            type(cache(len)): _reduce_cached,
-            functools.cached_property: _reduce_property,
-        }
+        dispatch_table = _Reducers(
+            {
+                **reducers,
+                CodeType: keep_file,
+                type(cache(len)): _reduce_cached,
+                functools.cached_property: _reduce_property,
+            }
+        )
 
     return Pickler
+
+
+class _Reducers(dict[type, Any]):
+    """How types are pickled, those too whose modules are imported later, as numpy's ufuncs."""
+
+    def __missing__(self, kind: type) -> Any:
+        return copyreg.dispatch_table[kind]
 
 
 def cached(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

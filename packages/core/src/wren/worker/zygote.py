@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import select
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -21,8 +22,24 @@ FAMILY: Final = 7  # descriptors of a worker: those of `wren.worker.pipe.main`, 
 _OUTPUT: Final = 3  # which of them its output is
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> NoReturn:
     """Fork a worker for each seven of the inherited descriptors that the arguments name, and see to their ends."""
+    code = 1
+    try:
+        _serve(arguments)
+        code = 0
+    except BaseException:  # noqa: BLE001 - the process ends below; its last output is what the client is told
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # a thread that the interpreter has started must not hold it up: the client waits
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to handle
+    children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # while it is ignored, nobody learns how a child ended
     with contextlib.suppress(ImportError):  # then no function needs it
         import cloudpickle  # noqa: F401 - most functions are loaded with it
     gc.freeze()  # a collection must not copy what they share
@@ -38,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             os.write(family[-1], ENDED.pack(1))
             continue
         if pid == 0:
+            signal.signal(signal.SIGCHLD, children)  # as the client has it
             _become_worker(family, {*numbers, *running}, command)
         running[os.pidfd_open(pid)] = pid, family[-1]
     for fd in set(numbers).difference(telling for _, telling in running.values()):
@@ -47,18 +65,15 @@ def main(arguments: Sequence[str]) -> None:
 
 def _become_worker(family: Sequence[int], others: set[int], command: Sequence[str]) -> NoReturn:
     """In a forked process: be a worker, with no descriptors but its own; started anew if there is a `command`."""
-    try:
-        *own, _ = family
-        os.setsid()
-        for standard in (1, 2):
-            os.dup2(own[_OUTPUT], standard)
-        for fd in others.difference(own):
-            os.close(fd)
-        if command:
-            os.execv(sys.executable, [*(part.replace(__name__, pipe.__name__) for part in command), *map(str, own)])
-        pipe.serve(own)
-    finally:
-        os._exit(1)
+    *own, _ = family
+    os.setsid()
+    for standard in (1, 2):
+        os.dup2(own[_OUTPUT], standard)
+    for fd in others.difference(own):
+        os.close(fd)
+    if command:
+        os.execv(sys.executable, [*(part.replace(__name__, pipe.__name__) for part in command), *map(str, own)])
+    pipe.serve(own)
 
 
 def _bury(running: dict[int, tuple[int, int]]) -> None:

@@ -1,0 +1,89 @@
+"""Tries the services that are configured, by their plugins' `check()`, none longer than it may take."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+from wren.cli.findings import Finding, Level
+from wren.cli.settings import Loaded, named
+from wren.config import Config
+from wren.errors import WrenError
+from wren.plugins import Kind
+from wren.spi import Check, Feature
+
+__all__ = ["configured", "hangs", "look"]
+
+THREAD: Final = "wren-doctor"
+
+
+def configured(loaded: Loaded, config: Config) -> list[tuple[Kind, str]]:
+    """What an executor would use, and every other plugin that has a section in the configuration."""
+    asked = dict(named(config))
+    backend = asked["compute"] or "localhost"
+    found: list[tuple[Kind, str]] = [("compute", backend), ("storage", asked["storage"] or "localhost")]
+    compute, monitor = loaded.get(("compute", backend)), asked["monitor"]
+    if monitor is None and isinstance(compute, type) and Feature.DIRECT not in compute.features:
+        monitor = "storage"
+    if monitor is not None:
+        found.append(("monitor", monitor))
+    found += [(kind, name) for kind, name in loaded if config.sections.get(name)]
+    return list(dict.fromkeys(found))
+
+
+def look(kind: Kind, name: str, loaded: Loaded, config: Config, seconds: float) -> Iterator[Finding]:
+    """What a plugin's checks say; each may take so many seconds.  Nothing of one that is told of elsewhere."""
+    plugin = loaded.get((kind, name))
+    if not isinstance(plugin, type):
+        return
+    title = f"{kind} {name}"
+    try:
+        options = config.options(name, plugin.options_type)
+    except Exception:  # noqa: BLE001 - it is told as what is wrong with the configuration
+        yield Finding(title, Level.WARNING, "was not tried, as its section is wrong", f"correct section [{name}]")
+        return
+    said: queue.SimpleQueue[Check | None] = queue.SimpleQueue()
+    # Of its own, as nobody knows whether it ends.
+    thread = threading.Thread(target=_try, args=(plugin, options, said), name=THREAD, daemon=True)
+    thread.start()
+    count = 0
+    while True:
+        try:
+            check = said.get(timeout=seconds)
+        except queue.Empty:
+            cure = f"see that it can be reached, or give it more time: `wren doctor --timeout {5 * seconds:g}`"
+            yield Finding(title, Level.FAILURE, f"has not answered for {seconds:g} s", cure)
+            return
+        if check is None:
+            break
+        count += 1
+        level = Level.OK if check.ok else Level.WARNING if check.warning else Level.FAILURE
+        yield Finding(f"{title} {check.name}", level, check.detail, check.cure)
+    thread.join()
+    if not count:
+        cure = f"run a call there: `wren hello --backend {name}`" if kind == "compute" else "ask its authors for one"
+        yield Finding(title, Level.WARNING, "was not tried, as it has no check", cure)
+
+
+def hangs() -> bool:
+    """Whether a check is still at it."""
+    return any(thread.name == THREAD for thread in threading.enumerate())
+
+
+def _try(plugin: type[Any], options: Any, said: "queue.SimpleQueue[Check | None]") -> None:
+    cure = f"correct section [{plugin.name}] of the configuration: `wren config show`"
+    try:
+        made = plugin(options)
+        try:
+            for check in made.check():
+                if not isinstance(check, Check):
+                    raise TypeError(f"check() has given a {type(check).__qualname__} in place of a wren.spi.Check")
+                said.put(check)
+        finally:
+            made.close()
+    except WrenError as error:
+        said.put(Check("open", ok=False, detail=str(error), cure=cure))
+    except BaseException as error:  # noqa: BLE001 - a stranger's, and in a thread of its own
+        detail = f"{plugin.__qualname__} raised {type(error).__name__}: {error}"
+        said.put(Check("check", ok=False, detail=detail, cure="tell the plugin's authors"))
+    said.put(None)
