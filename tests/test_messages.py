@@ -34,7 +34,6 @@ FIXED: Final = {
     "an object's key cannot be empty": "it is empty",
     "cannot schedule new futures after interpreter shutdown": "the standard library's words",
     "cannot schedule new futures after shutdown": "likewise",
-    "objects and URLs cannot be mapped over yet: leave chunk_size, chunk_n and such out": "whatever they are",
     "this is no sealed status: its identity has values of other types": "nobody is shown what a stranger has sent",
     "what ran here has stored nothing": "nobody asks for it",
 }

@@ -210,7 +210,8 @@ class FunctionExecutor:
         """
         bound, objects = self._bind(map_function, map_iterdata, extra_params, chunk_size, chunk_n)
         if reducer_one_per_object and bound.parted is None:
-            raise BindingError("reducer_one_per_object needs a map function with a parameter obj or url: leave it out")
+            name = binding.describe_function(map_function)
+            raise BindingError(f"{name} has no parameter obj or url, as reducer_one_per_object needs it: leave it out")
         shared, modules = (retries, retry_on, persist), (include_modules, exclude_modules)
         mapping, reducing = self._engine.map_reduce(
             map_function,
@@ -319,7 +320,7 @@ class FunctionExecutor:
     ) -> tuple[binding.Bound, Sequence[int]]:
         """The arguments of each call; where the function wants parts of objects, of which object each has one."""
         bound = binding.bind(function, data, extra)
-        _check_chunks(chunk_size, chunk_n, bound)
+        _check_chunks(function, chunk_size, chunk_n, bound)
         return (bound, ()) if bound.parted is None else self._engine.expand(bound, chunk_size, chunk_n)
 
     def _jobs(self, fs: Futures) -> set[str]:
@@ -405,12 +406,13 @@ def _spans(objects: Sequence[int]) -> list[range]:
     return [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(objects)], strict=True)]
 
 
-def _check_chunks(size: int | None, number: int | None, bound: binding.Bound) -> None:
+def _check_chunks(function: Callable[..., Any], size: int | None, number: int | None, bound: binding.Bound) -> None:
     if size is None and number is None:
         return
     if bound.parted is None:
         raise BindingError(
-            "chunk_size and chunk_n divide objects: map a function with a parameter obj or url, or leave them out"
+            f"{binding.describe_function(function)} has no parameter obj or url, whose objects chunk_size and chunk_n "
+            "would divide: leave them out"
         )
     if size is not None and size < MIB:
         raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
