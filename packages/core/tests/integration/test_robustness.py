@@ -509,15 +509,9 @@ os._exit(0)
 
 def test_a_thousand_executors_leave_nothing(run_python: Callable[[str], str]) -> None:
     program = """
-import contextlib, os, threading, time
+import os, threading, time
 import wren
-def count():
-    opened = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the one of the listing itself
-            opened.append(os.readlink("/proc/self/fd/" + name))
-    # What is written of jobs is open for a moment, now and then.
-    return sum("wren/jobs" not in path for path in opened), threading.active_count()
+def count(): return len(os.listdir("/proc/self/fd")), threading.active_count()
 with wren.local_executor(workers=1) as executor:
     executor.call_async(abs, -1).result()
 while "wren-cleaner" not in {thread.name for thread in threading.enumerate()}:  # which writes the first records
@@ -526,7 +520,9 @@ before = count()
 for number in range(1000):
     with wren.local_executor(workers=1) as executor:
         assert executor.call_async(abs, -number).result() == number
-assert count() == before, (count(), before)
+until = time.monotonic() + 20
+while any(now > then for now, then in zip(count(), before)):  # records of jobs may be written just then
+    assert time.monotonic() < until, (count(), before)
 print("ok")
 """
     assert run_python(program).strip() == "ok"
