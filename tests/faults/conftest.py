@@ -81,7 +81,7 @@ def alive() -> Callable[[int], bool]:
     def look(pid: int) -> bool:
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # the latter if it goes between opening and reading
             return False
 
     return look

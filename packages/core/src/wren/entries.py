@@ -1,13 +1,13 @@
 """What there is to write of a job once it is over, or as far as it is: the lines of `wren.recorder`."""
 
 import binascii
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from wren.job import Job
+from wren.logs import Log
 from wren.references import Role
 from wren.spi import Stored
 from wren.table import CANCELLED, FAILED, OK, CallTable
@@ -18,7 +18,7 @@ __all__ = ["Columns", "Entry", "Place", "loop", "runs"]
 
 Place: TypeAlias = tuple[str, str]  # the names of a backend and a storage
 
-_log: Final = logging.getLogger("wren.state")
+_log: Final = Log("wren.state")
 
 FAILURES: Final = 100  # of a job that are told in words
 LOGS: Final = 200_000  # characters of what a job's calls have printed

@@ -16,7 +16,6 @@ What makes lines of it is imported when the first are made: this is in the clien
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wren import callbacks
 from wren.job import Job
+from wren.logs import Log
 
 if TYPE_CHECKING:
     from wren.entries import Entry, Place
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "Source", "recorder"]
 
-_log: Final = logging.getLogger("wren.state")
+_log: Final = Log("wren.state")
 
 DELAY: Final = 1.0  # seconds from a change to its line: who has short calls should not be disturbed by each
 LOOK, SELDOM = 1.0, 30.0  # seconds between two looks at a job that runs: at first, and in the end

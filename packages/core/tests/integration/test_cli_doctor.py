@@ -56,15 +56,8 @@ def wren_storage():
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no configuration but what a test gives."""
-    for name in [name for name in os.environ if name.startswith("WREN_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+def alone(folder: Path) -> None:
+    """Each test has a working directory and a configuration of its own."""
 
 
 Plug = Callable[[str], None]

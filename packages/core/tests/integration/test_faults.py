@@ -221,7 +221,7 @@ def test_what_a_call_started_ends_with_its_lost_worker(
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it goes between opening and reading
         return False
     return state != "Z"
 

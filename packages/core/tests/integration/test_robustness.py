@@ -520,7 +520,9 @@ before = count()
 for number in range(1000):
     with wren.local_executor(workers=1) as executor:
         assert executor.call_async(abs, -number).result() == number
-assert count() == before, (count(), before)
+until = time.monotonic() + 20
+while any(now > then for now, then in zip(count(), before)):  # records of jobs may be written just then
+    assert time.monotonic() < until, (count(), before)
 print("ok")
 """
     assert run_python(program).strip() == "ok"

@@ -1,5 +1,6 @@
 """What `check()` tries by itself: each step that can fail is told, and in no case is anything left."""
 
+import math
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren import trials
-from wren.errors import BackendError, StorageError
+from wren.errors import BackendError, ConfigError, StorageError
 from wren.local.memory import MemoryOptions, MemoryStorage
 from wren.local.options import LocalhostOptions
 from wren.local.storage import LocalStorage
 from wren.polling import StorageMonitor, StorageMonitorOptions
-from wren.spi import Compute, Deployment, Feature, Invocation, Outcomes, Receipt, Report, Runtime, RuntimeInfo
+from wren.spi import Check, Compute, Deployment, Feature, Invocation, Outcomes, Receipt, Report, Runtime, RuntimeInfo
 from wren.wire import CallStatus, Failure, State
 
 # ---- storages
@@ -116,11 +117,16 @@ def test_little_room_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # ---- the storage monitor
 
 
-@pytest.mark.parametrize(("interval", "ok"), [(1.0, True), (0.05, True), (0.0, False), (float("nan"), False)])
-def test_the_storage_monitor_says_how_often_it_lists(interval: float, ok: bool) -> None:
+@pytest.mark.parametrize("interval", [1.0, 0.05])
+def test_the_storage_monitor_says_how_often_it_lists(interval: float) -> None:
     (check,) = StorageMonitor(StorageMonitorOptions(interval)).check()
-    assert (check.name, check.ok) == ("interval", ok)
-    assert check.detail == f"statuses are listed every {interval:g} s"
+    assert check == Check("interval", True, f"statuses are listed every {interval:g} s")
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, math.nan])
+def test_a_storage_monitor_that_would_list_without_a_pause_cannot_be_made(interval: float) -> None:
+    with pytest.raises(ConfigError, match=r"interval in section \[storage\] is .*: give seconds above 0"):
+        StorageMonitor(StorageMonitorOptions(interval))
 
 
 # ---- compute backends

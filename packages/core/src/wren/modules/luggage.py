@@ -5,7 +5,6 @@
 Nothing of this runs for local workers, which import this machine's files.
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 from wren.errors import ModuleError, WrenError
 from wren.job import Work
+from wren.logs import Log
 from wren.modules.archive import Archive, File, pack
 from wren.modules.finder import Need, find
 from wren.modules.origins import Kind, is_compiled, versions_of
@@ -26,7 +26,7 @@ from wren.wire import Blob, Buffer
 
 __all__ = ["Luggage", "must_be_there", "needs_of"]
 
-_log: Final = logging.getLogger("wren.modules")
+_log: Final = Log("wren.modules")
 
 MANY: Final = 64 << 20  # bytes of an archive that its owner may not know of
 _KEPT: Final = 8  # archives that are remembered

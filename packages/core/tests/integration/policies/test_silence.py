@@ -16,7 +16,6 @@ import pytest
 
 from wren import callbacks
 from wren.errors import CallLost, ConfigError, OutOfMemory, StorageError, Throttled, Undecided, WorkerLost
-from wren.polling import StorageMonitor, StorageMonitorOptions
 from wren.spi import Exited, Feature
 
 if TYPE_CHECKING:
@@ -69,11 +68,6 @@ def test_an_interval_that_is_not_above_0_is_an_error_of_the_configuration(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"{key} .* is {re.escape(str(value))}: give seconds above 0"):
         platform.executor(options={key: value})
-
-
-def test_so_is_one_of_the_listings_of_the_storage() -> None:
-    with pytest.raises(ConfigError, match=r"interval in section \[storage\] is 0.0: give seconds above 0"):
-        StorageMonitor(StorageMonitorOptions(interval=0.0))
 
 
 # ---- who is examined
