@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from wren.wire import Buffer
 
@@ -45,7 +45,7 @@ class Objects:
             raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
         return row[0] or b""  # SQLite has no part of nothing
 
-    def list(self, bucket: str, prefix: str, after: str = "") -> list[tuple[Any, ...]]:
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> list[tuple[str, int, float, str]]:
         """Key, size, mtime and etag of each object whose key begins so and sorts behind `after`, by their bytes."""
         query = "SELECT key, length(data), mtime, etag FROM objects WHERE bucket = ? AND key > ?"
         with self._open() as database:
@@ -53,6 +53,14 @@ class Objects:
                 f"{query} AND substr(key, 1, ?) = ? ORDER BY key", (bucket, after, len(prefix), prefix)
             )
             return rows.fetchall()
+
+    def head(self, bucket: str, key: str) -> tuple[str, int, float, str]:
+        """The same of one object; FileNotFoundError."""
+        for found in self.list(bucket, key):  # it sorts before all that begin so
+            if found[0] == key:
+                return found
+            break
+        raise FileNotFoundError(key)
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove those of them that are there."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pluggy
 
-from wren.errors import NoSuchKey, storage_errors
+from wren.errors import storage_errors
 from wren.spi import Check, Feature, ObjectInfo, Storage
 from wren.trials import try_storage
 from wren.wire import Buffer, Handle
@@ -53,10 +53,8 @@ class TemplateStorage(Storage[TemplateOptions]):
             yield ObjectInfo(*each)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        info = next(self.list(bucket, key), None)
-        if info is None or info.key != key:
-            raise NoSuchKey(f"no object {bucket}/{key} in the template storage")
-        return info
+        with _errors(bucket, key):
+            return ObjectInfo(*self._objects.head(bucket, key))
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         with _errors(bucket, "several keys"):

@@ -10,10 +10,12 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from wren.wire import Buffer
+
+Listing: TypeAlias = tuple[str, int, float, str]  # key, size, mtime, etag: a `wren.spi.ObjectInfo`'s fields
 
 _SAFE: Final = " !#$&'()+,;=[]^{}~"  # of what quote() would encode, but a file name may have
 ROUNDS: Final = 100  # how often directories are made before they count as impossible to make
@@ -50,16 +52,16 @@ class Files:
     ) -> bytes:
         """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
         with self.path(bucket, key).open("rb") as file:
-            if if_match is not None and etag(os.fstat(file.fileno())) != if_match:
+            if if_match is not None and _etag(os.fstat(file.fileno())) != if_match:
                 from wren.errors import PreconditionFailed
 
                 raise PreconditionFailed(f"the object {bucket}/{key} has changed meanwhile")
             file.seek(start)
             return file.read(-1 if stop is None else max(0, stop - start))
 
-    def stat(self, bucket: str, key: str) -> os.stat_result:
-        """Size and times of an object."""
-        return self.path(bucket, key).stat()
+    def head(self, bucket: str, key: str) -> Listing:
+        """One object's listing."""
+        return _listing(key, self.path(bucket, key).stat())
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove objects, and the directories that they leave empty."""
@@ -73,20 +75,24 @@ class Files:
                 except OSError:  # not empty, or gone already
                     break
 
-    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[tuple[str, os.stat_result]]:
-        """(key, stat) of the objects below a prefix, in key order."""
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Listing]:
+        """The objects below a prefix, in key order."""
         *folders, _ = prefix.split("/")
         top = self.root.joinpath(_name(bucket), *(_name(folder) + "@" for folder in folders))
         found = _walk(top, "".join(folder + "/" for folder in folders))
         keys = sorted((key.encode(), path) for key, path in found if key.startswith(prefix) and key > after)
         for key, path in keys:
             try:
-                yield key.decode(), path.stat()
+                yield _listing(key.decode(), path.stat())
             except FileNotFoundError:  # removed meanwhile
                 continue
 
 
-def etag(stat: os.stat_result) -> str:
+def _listing(key: str, stat: os.stat_result) -> Listing:
+    return key, stat.st_size, stat.st_mtime, _etag(stat)
+
+
+def _etag(stat: os.stat_result) -> str:
     """What tells two versions of an object apart."""
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
 

@@ -1,5 +1,6 @@
 """The localhost storage: a directory of this machine."""
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -69,12 +70,11 @@ class LocalStorage(Storage[LocalhostOptions]):
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         with storage_errors("localhost", bucket, prefix):
-            for key, stat in self._files.list(bucket, prefix, after):
-                yield _info(key, stat)
+            yield from itertools.starmap(ObjectInfo, self._files.list(bucket, prefix, after))
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         with storage_errors("localhost", bucket, key):
-            return _info(key, self._files.stat(bucket, key))
+            return ObjectInfo(*self._files.head(bucket, key))
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         with storage_errors("localhost", bucket, "several keys"):
@@ -87,12 +87,6 @@ class LocalStorage(Storage[LocalhostOptions]):
 
     def worker(self) -> Handle:
         return Handle("wren.local.files:Files", {"root": str(self._files.root)})
-
-
-def _info(key: str, stat: os.stat_result) -> ObjectInfo:
-    from wren.local.files import etag
-
-    return ObjectInfo(key, stat.st_size, stat.st_mtime, etag(stat))
 
 
 def _private_directory() -> str:

@@ -28,18 +28,29 @@ def main(entry: Callable[[Handle, Sequence[Any]], Any]) -> None:
 def use_storage(handle: Handle, steps: Sequence[Any]) -> list[Any]:
     """For each step what it gave: base64 of a get, None of a put, and for an error the name of its type.
 
-    Steps are `["get", bucket, key, start, stop]`, `["put", bucket, key, chunks]` and the same with "break", whose
-    source fails after these chunks.
+    Steps are `["get", bucket, key, start, stop, if_match]`, `["put", bucket, key, chunks]`, the same with "break",
+    whose source fails after these chunks, `["list", bucket, prefix, after]`, `["head", bucket, key]` and
+    `["delete", bucket, keys]`.
     """
     storage: WorkerStorage = open_handle(handle)
     return [_step(storage, *step) for step in steps]
 
 
-def _step(storage: WorkerStorage, verb: str, bucket: str, key: str, *rest: Any) -> Any:
+def _step(storage: WorkerStorage, verb: str, bucket: str, key: Any, *rest: Any) -> Any:
     try:
-        if verb == "get":
-            return base64.b64encode(storage.get(bucket, key, *rest)).decode()
-        storage.put(bucket, key, _chunks(rest[0], fails=verb == "break"))
+        match verb:
+            case "get":
+                start, stop, *if_match = rest
+                data = storage.get(bucket, key, start, stop, if_match=if_match[0] if if_match else None)
+                return base64.b64encode(data).decode()
+            case "list":
+                return list(storage.list(bucket, key, *rest))
+            case "head":
+                return storage.head(bucket, key)
+            case "delete":
+                storage.delete(bucket, key)
+            case _:
+                storage.put(bucket, key, _chunks(rest[0], fails=verb == "break"))
     except FileNotFoundError:
         return "FileNotFoundError"  # or a kind of it
     except Exception as error:  # noqa: BLE001 - which one it was is the answer

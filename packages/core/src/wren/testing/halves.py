@@ -58,6 +58,37 @@ class WorkerHalfConformance(ObjectsConformance):
         answers = as_worker(steps)
         assert [base64.b64decode(answer) for answer in answers] == [b"0123456789"[slice(*bounds)] for bounds in ranges]
 
+    def test_workers_see_the_same_objects(
+        self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str
+    ) -> None:
+        names = ["a", "b c", "b/d", "b/é+%", "z"]
+        for name in names:
+            storage.put(bucket, prefix + name, [name.encode()])
+        listed = [list(info) for info in storage.list(bucket, prefix)]
+        assert as_worker([["list", bucket, prefix, ""]]) == [listed]
+        assert as_worker([["list", bucket, f"{prefix}b", f"{prefix}b c"]]) == [listed[2:4]]
+        heads = [list(storage.head(bucket, prefix + name)) for name in names]
+        assert as_worker([["head", bucket, prefix + name] for name in names]) == heads
+        assert [[key, size, etag] for key, size, _, etag in heads] == [
+            [key, size, etag] for key, size, _, etag in listed
+        ]
+
+    def test_workers_read_one_version_of_an_object(
+        self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str
+    ) -> None:
+        key = f"{prefix}k"
+        storage.put(bucket, key, [b"old bytes"])
+        etag = storage.head(bucket, key).etag
+        assert as_worker([["get", bucket, key, 4, 9, etag]]) == [base64.b64encode(b"bytes").decode()]
+        storage.put(bucket, key, [b"new bytes"])
+        assert as_worker([["get", bucket, key, 4, 9, etag]]) == ["PreconditionFailed"]
+
+    def test_workers_remove_objects(self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str) -> None:
+        for name in "abc":
+            storage.put(bucket, prefix + name, [b"1"])
+        assert as_worker([["delete", bucket, [f"{prefix}a", f"{prefix}missing", f"{prefix}c"]]]) == [None]
+        assert self.keys(storage, bucket, prefix) == [f"{prefix}b"]
+
     def test_what_workers_write_is_there(
         self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str
     ) -> None:
@@ -71,8 +102,10 @@ class WorkerHalfConformance(ObjectsConformance):
 
     def test_workers_are_told_what_is_missing(self, as_worker: AsWorker, bucket: str, prefix: str) -> None:
         """By FileNotFoundError: any other error is a service's bad moment, and asked again."""
-        steps = [["get", bucket, f"{prefix}missing", 0, None], ["get", bucket, f"{prefix}missing", 1, 2]]
-        assert as_worker(steps) == ["FileNotFoundError"] * 2
+        self.raw_put(bucket, f"{prefix}missing/not", b"1")
+        steps = [["get", bucket, f"{prefix}missing", *bounds] for bounds in [(0, None), (1, 2)]]
+        assert as_worker([*steps, ["head", bucket, f"{prefix}missing"]]) == ["FileNotFoundError"] * 3
+        assert as_worker([["list", bucket, f"{prefix}nothing", ""]]) == [[]]
 
     def test_what_workers_write_is_there_wholly_or_not_at_all(
         self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str

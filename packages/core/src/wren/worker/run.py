@@ -42,8 +42,11 @@ class WorkerStorage(Writer, Protocol):
         `wren.errors.PreconditionFailed` when `if_match` is given and is not the object's etag.
         """
 
-    def list(self, bucket: str, prefix: str) -> Iterable[tuple[Any, ...]]:
-        """The objects whose keys begin so: the key, and what else is known of each."""
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterable[tuple[str, int, float, str]]:
+        """The objects whose keys begin so and sort behind `after`, in key order: key, size, mtime, etag of each."""
+
+    def head(self, bucket: str, key: str) -> tuple[str, int, float, str]:
+        """One object's listing; FileNotFoundError."""
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error."""

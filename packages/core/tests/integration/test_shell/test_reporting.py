@@ -121,7 +121,7 @@ def handle_of(files: Files) -> wire.Handle:
 
 def stored(files: Files) -> list[tuple[int, int, str]]:
     """Call, attempt and state of the statuses that are stored."""
-    return [wire.parse_status_key(key) for key, _ in files.list("b", "wren/ex/M000/status/00000/")]
+    return [wire.parse_status_key(key) for key, *_ in files.list("b", "wren/ex/M000/status/00000/")]
 
 
 def stored_status(files: Files, call: int, state: wire.State) -> wire.CallStatus:
