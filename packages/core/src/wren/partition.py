@@ -71,9 +71,7 @@ def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple
 def _parts_of(source: Source | Whole, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
     """The parts of one object, in order."""
     found = ranges(source.size, chunk_size, chunk_n)
-    return [
-        Partition(source, number, len(found), start, stop, stop - start) for number, (start, stop) in enumerate(found)
-    ]
+    return [Partition(source, number, len(found), start, stop) for number, (start, stop) in enumerate(found)]
 
 
 def _sources(element: Any, storage: Storage[Any]) -> list[Source]:

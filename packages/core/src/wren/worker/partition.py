@@ -56,7 +56,15 @@ class StorageObject(NamedTuple):
         get: Callable[..., bytes] = process.storage().get_range
 
         def read(start: int, stop: int) -> bytes:
-            return get(self.bucket, self.key, start, stop, self.etag)
+            data = get(self.bucket, self.key, start, stop, self.etag)
+            if len(data) != stop - start:
+                from wren.errors import StorageError
+
+                raise StorageError(
+                    f"of the object {self.bucket}/{self.key} {len(data)} bytes came for {start} to {stop}: it is said "
+                    f"to have {self.size}"
+                )
+            return data
 
         return read, _nothing
 
@@ -84,18 +92,18 @@ class LocalFile(NamedTuple):
 
 
 class Partition:
-    """A part of an object, whose lines begin in `data_byte_range`.
+    """A part of an object, whose lines begin in `data_byte_range`; `chunk_size`: how many bytes that is.
 
     `data_stream` is a binary stream of the part's lines: each line is in the part that its first byte is in, and all
     parts together are the object.  The attributes of an object are `bucket` and `key`, of a file and a URL `path`.
     """
 
-    def __init__(
-        self, source: Source | Whole, part: int, total_parts: int, start: int, stop: int, chunk_size: int
-    ) -> None:
+    __slots__ = ("_source", "_stream", "data_byte_range", "part", "total_parts")
+
+    def __init__(self, source: Source | Whole, part: int, total_parts: int, start: int, stop: int) -> None:
         self._source = source
         self.part, self.total_parts = part, total_parts
-        self.data_byte_range, self.chunk_size = (start, stop), chunk_size
+        self.data_byte_range = start, stop
         self._stream: io.BufferedReader | None = None
 
     @property
@@ -117,12 +125,20 @@ class Partition:
         return path
 
     @property
+    def chunk_size(self) -> int:
+        """Bytes in `data_byte_range`."""
+        start, stop = self.data_byte_range
+        return stop - start
+
+    @property
     def data_stream(self) -> io.BufferedReader:
         """The part as a stream, opened when it is first asked for, and closed with it."""
         if self._stream is None:
             if isinstance(self._source, Source):
                 read, close = self._source.opened()
-                raw: io.RawIOBase = _Part(read, close, self._source.size, *self.data_byte_range)
+                # What a file gives is read ahead by the system.
+                ahead = not isinstance(self._source, LocalFile)
+                raw: io.RawIOBase = _Part(read, close, self._source.size, *self.data_byte_range, ahead=ahead)
             else:
                 raw = self._source.stream()
             self._stream = io.BufferedReader(raw, _BUFFER)
@@ -134,20 +150,24 @@ class Partition:
         except AttributeError:
             raise AttributeError(f"{self!r} has no {name}") from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stream": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Partition, (self._source, self.part, self.total_parts, *self.data_byte_range)
 
     def __repr__(self) -> str:
         start, stop = self.data_byte_range
         name = getattr(self._source, "path", None) or f"{self.bucket}/{self.key}"
+        if "://" in name:
+            from wren.worker.web import shown
+
+            name = shown(name)
         return f"<part {self.part} of {self.total_parts} of {name}, bytes {start} to {stop}>"
 
 
 class _Part(Lines):
     """Lines that close what they are read from."""
 
-    def __init__(self, read: Read, close: Callable[[], None], size: int, start: int, stop: int) -> None:
-        super().__init__(read, size, start, stop)
+    def __init__(self, read: Read, close: Callable[[], None], size: int, start: int, stop: int, *, ahead: bool) -> None:
+        super().__init__(read, size, start, stop, ahead=ahead)
         self._close = close
 
     def close(self) -> None:
