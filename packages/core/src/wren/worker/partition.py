@@ -23,6 +23,10 @@ class Whole(Protocol):
     def size(self) -> int:
         """0: it is not known."""
 
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+
     def stream(self) -> io.RawIOBase:
         """All of it."""
 
@@ -34,6 +38,10 @@ class Source(Protocol):
     @property
     def size(self) -> int:
         """Bytes."""
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
 
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """What reads a range of it, and what closes that.  What it raises says that the data has changed."""
@@ -47,12 +55,14 @@ class StorageObject(NamedTuple):
     size: int
     etag: str
 
+    @property
+    def shown(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """As `Source`."""
         if process.storage is None:
-            raise ValueError(
-                f"the object {self.bucket}/{self.key} can only be read where its storage is open: in a call"
-            )
+            raise ValueError(f"the object {self.shown} can only be read where its storage is open: in a call")
         get: Callable[..., bytes] = process.storage().get_range
 
         def read(start: int, stop: int) -> bytes:
@@ -61,7 +71,7 @@ class StorageObject(NamedTuple):
                 from wren.errors import StorageError
 
                 raise StorageError(
-                    f"of the object {self.bucket}/{self.key} {len(data)} bytes came for {start} to {stop}: it is said "
+                    f"of the object {self.shown} {len(data)} bytes came for {start} to {stop}: it is said "
                     f"to have {self.size}"
                 )
             return data
@@ -76,9 +86,19 @@ class LocalFile(NamedTuple):
     size: int
     etag: str
 
+    @property
+    def shown(self) -> str:
+        return self.path
+
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """As `Source`."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            from wren.errors import NoSuchKey, StorageError
+
+            kind = NoSuchKey if isinstance(error, FileNotFoundError) else StorageError
+            raise kind(f"the file {self.path} can be read no more: {error.strerror}") from error
 
         def read(start: int, stop: int) -> bytes:
             data = os.pread(fd, stop - start, start)
@@ -155,12 +175,7 @@ class Partition:
 
     def __repr__(self) -> str:
         start, stop = self.data_byte_range
-        name = getattr(self._source, "path", None) or f"{self.bucket}/{self.key}"
-        if "://" in name:
-            from wren.worker.web import shown
-
-            name = shown(name)
-        return f"<part {self.part} of {self.total_parts} of {name}, bytes {start} to {stop}>"
+        return f"<part {self.part} of {self.total_parts} of {self._source.shown}, bytes {start} to {stop}>"
 
 
 class _Part(Lines):

@@ -22,6 +22,10 @@ class Url(NamedTuple):
     size: int
     version: str
 
+    @property
+    def shown(self) -> str:
+        return shown(self.path)
+
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """As `wren.worker.partition.Source`."""
         return partial(self._read, Web(self.path)), _nothing
@@ -57,6 +61,10 @@ class WholeUrl(NamedTuple):
 
     path: str
     size: int = 0
+
+    @property
+    def shown(self) -> str:
+        return shown(self.path)
 
     def stream(self) -> io.RawIOBase:
         """As `wren.worker.partition.Whole`."""
