@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -9,20 +10,18 @@ __all__ = ["Lines", "Read"]
 
 Read: TypeAlias = Callable[[int, int], bytes]  # bytes from a start to a stop: all of them, or it raises
 
-BLOCK: Final = 8 << 20  # bytes asked for at once
+BLOCK: Final = 4 << 20  # bytes asked for at once; of larger ones the copies cost twice as much
 TAIL: Final = 16 << 10  # bytes asked for behind the part, where its last line ends; then twice as many each time
 
 
 class Lines(io.RawIOBase):
     """The lines that begin at `start` or behind it and before `stop`, of an object of `size` bytes.
 
-    Parts that cover the object put together are the object, whatever is in it.  No more than two blocks of it are held:
-    with `ahead` the next one comes, in a thread of its own, while the caller is at work on what it has.
+    Parts that cover the object put together are the object, whatever is in it.  No more than a block of it is held, and
+    as many as `ahead` says, which come in threads of their own while the caller is at work on what it has.
     """
 
-    def __init__(
-        self, read: Read, size: int, start: int, stop: int, block: int = BLOCK, *, ahead: bool = False
-    ) -> None:
+    def __init__(self, read: Read, size: int, start: int, stop: int, block: int = BLOCK, *, ahead: int = 0) -> None:
         self._read, self._size, self._stop = read, size, stop
         self._block, self._tail = block, min(block, TAIL)
         self._data = memoryview(b"")  # what was read and is not delivered
@@ -30,7 +29,7 @@ class Lines(io.RawIOBase):
         self._next = max(0, start - 1)  # where to read on
         self._over = start >= stop
         self._ahead = ahead
-        self._coming: _Coming | None = None
+        self._coming: deque[_Coming] = deque()
 
     def readable(self) -> bool:
         return True
@@ -57,13 +56,7 @@ class Lines(io.RawIOBase):
 
     def _fetch(self) -> None:
         """Read on: what of it are lines of this part."""
-        if self._coming is None:
-            start, stop = self._range()
-            data = self._read(start, stop)
-        else:
-            coming, self._coming = self._coming, None
-            start, stop, data = coming.start, coming.stop, coming.data()
-        self._next = stop
+        start, stop, data = self._block_of()
         begin, end = 0, len(data)
         if not self._within:
             begin = data.find(b"\n", 0, max(0, self._stop - 1 - start)) + 1  # one at the last byte begins the next part
@@ -75,17 +68,32 @@ class Lines(io.RawIOBase):
             end = data.find(b"\n", max(0, self._stop - 1 - start)) + 1
             self._over = end > 0 or stop >= self._size
         self._data = memoryview(data)[begin : end or len(data)]
-        if self._ahead and not self._over and stop < self._stop:
-            self._coming = _Coming(self._read, *self._range())
+        # Behind the part it is not known how far to read.
+        while len(self._coming) < self._ahead and self._next < self._stop and not self._over:
+            self._coming.append(_Coming(self._read, *self._range()))
+
+    def _block_of(self) -> tuple[int, int, bytes]:
+        """What comes next: from where, to where, and the bytes."""
+        coming = self._coming.popleft() if self._coming else None
+        start, stop = self._range() if coming is None else (coming.start, coming.stop)
+        try:
+            return start, stop, self._read(start, stop) if coming is None else coming.data()
+        except BaseException:
+            self._next = start  # who reads on asks for it again
+            self._coming.clear()
+            raise
 
     def _range(self) -> tuple[int, int]:
-        """What to read next.  The last block has some bytes of the next part, for the line that ends there."""
+        """What to ask for next.  The last block has some bytes of the next part, for the line that ends there."""
         start, tail = self._next, self._tail
-        if start >= self._stop:
+        if start < self._stop:
+            stop = min(self._stop + tail, self._size)
+            stop = stop if stop - start <= self._block + 2 * tail else start + self._block
+        else:
             self._tail = min(2 * tail, self._block)
-            return start, min(start + tail, self._size)
-        stop = min(self._stop + tail, self._size)
-        return start, stop if stop - start <= self._block + 2 * tail else start + self._block
+            stop = min(start + tail, self._size)
+        self._next = stop
+        return start, stop
 
 
 class _Coming:

@@ -12,6 +12,7 @@ from wren.worker.lines import Lines, Read
 from wren.worker.nested import process
 
 _BUFFER: Final = 1 << 16
+AHEAD: Final = 2  # blocks that are read while the function is at work on one
 
 __all__ = ["LocalFile", "Partition", "Source", "StorageObject", "Whole", "file_etag"]
 
@@ -157,7 +158,7 @@ class Partition:
             if isinstance(self._source, Source):
                 read, close = self._source.opened()
                 # What a file gives is read ahead by the system.
-                ahead = not isinstance(self._source, LocalFile)
+                ahead = 0 if isinstance(self._source, LocalFile) else AHEAD
                 raw: io.RawIOBase = _Part(read, close, self._source.size, *self.data_byte_range, ahead=ahead)
             else:
                 raw = self._source.stream()

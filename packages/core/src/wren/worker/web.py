@@ -40,7 +40,7 @@ class Refused(OSError):
 
 
 class Web:
-    """A URL and how it is asked, by one thread at a time."""
+    """A URL and how it is asked.  Thread-safe."""
 
     def __init__(self, url: str) -> None:
         self.shown = shown(url)
