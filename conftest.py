@@ -1,10 +1,13 @@
-"""What all tests share: the job records of the programs that they run are not their user's."""
+"""What all tests share: the real services, and job records that are not their user's."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 
 import pytest
+
+# Nothing starts before a test asks for it.
+pytest_plugins = ["tests.services.fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)

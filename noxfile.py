@@ -194,7 +194,8 @@ def types(session: nox.Session) -> None:
     sources = [package / "src" for package in PACKAGES.values()]
     for folder in (ROOT, *PACKAGES.values()):
         targets = [str(path) for path in (folder / name for name in CHECKED) if path.exists()]
-        bases = os.pathsep.join(map(str, [*sources, folder / "tests"]))
+        # The root's tests are named as pytest names them, by their path from here: packages' tests use its services.
+        bases = os.pathsep.join(map(str, [*sources, ROOT if folder == ROOT else folder / "tests"]))
         session.run("mypy", *targets, env={"MYPYPATH": bases})
 
 

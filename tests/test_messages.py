@@ -21,7 +21,7 @@ RAISED: Final = {name for name in errors.__all__ if name[0].isupper() and name !
     "AttributeError", "ClickException", "OSError", "RuntimeError", "TypeError", "ValueError",
 }  # fmt: skip
 # Names, as they are written.
-NAMES: Final = re.compile(r"PyWren|CloudObject|WREN_|SHA-256|Python")
+NAMES: Final = re.compile(r"PyWren|CloudObject|THREADPOOL_SIZE|WREN_|SHA-256|Python")
 # What names nothing of the user's.
 FIXED: Final = {
     "CloudObjectUrls do not exist in wren yet: pass the URL itself": "a name of PyWren's",

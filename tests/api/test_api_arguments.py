@@ -517,13 +517,6 @@ def test_reducers_have_injected_parameters(executor: wren.FunctionExecutor) -> N
     assert executor.get_result() == (0, [3, 4])
 
 
-@pytest.mark.parametrize("name", ["obj", "url"])
-def test_objects_and_urls_are_refused_before_anything_is_invoked(executor: wren.FunctionExecutor, name: str) -> None:
-    with pytest.raises(Unsupported, match=f"parameter '{name}'"):
-        executor.map(eval(f"lambda {name}: None"), ["bucket/key"])
-    assert executor.get_result() == []
-
-
 @pytest.mark.api("A `chunk_size` under 1 MiB is an error that says so.")
 def test_a_chunk_size_under_1_mib_is_an_error(executor: wren.FunctionExecutor) -> None:
     for start in (executor.map, functools.partial(executor.map_reduce, reduce_function=len)):

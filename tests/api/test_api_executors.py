@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 import pywren_ibm_cloud
 import wren
 from wren.errors import BindingError, CallCancelled, ConfigError, PluginNotFound
+from wren.local.storage import LocalStorage
 from wren.spi import Compute, Deployment, Invocation, Limits, Report, Runtime, RuntimeInfo
 from wren.testing import plugged
 
@@ -246,6 +248,24 @@ def test_parameters_of_other_implementations_are_accepted(executor: wren.Functio
     executor.map_reduce(add_one, [1], sum, invoke_pool_threads=2)
     executor.wait(THREADPOOL_SIZE=2, WAIT_DUR_SEC=0.1)
     assert executor.get_result(THREADPOOL_SIZE=2, WAIT_DUR_SEC=0.1) == [2, 2]
+
+
+@pytest.mark.api("Results that lie in the storage are read by `THREADPOOL_SIZE` threads at the same time.")
+def test_stored_results_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given results that lie in the storage, and reads that wait for two others
+    with wren.local_executor({"localhost": {"path": str(tmp_path)}}, persist=True) as executor:
+        futures = executor.map(add_one, range(6))
+        executor.wait()
+        others = [pickle.loads(pickle.dumps(future)) for future in futures]  # noqa: S301 - made by this line
+        assert all(future.done() for future in others)
+        three, read = threading.Barrier(3, timeout=20), LocalStorage.get
+
+        def together(*args: Any, **kwargs: Any) -> bytes:
+            three.wait()
+            return read(*args, **kwargs)
+
+        monkeypatch.setattr(LocalStorage, "get", together)
+        assert executor.get_result(others, THREADPOOL_SIZE=3) == list(range(1, 7))
 
 
 # ---- defaults

@@ -64,7 +64,7 @@ class NoEngine:
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         return []
 
-    def load(self, job: Header, call: int, stored: Stored) -> Any:
+    def fetch(self, job: Header, call: int, stored: Stored) -> Any:
         raise AssertionError("nothing was stored")
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:

@@ -19,12 +19,12 @@ from wren.config import Config
 from wren.errors import CallLost, StorageUnavailable, WrenError
 from wren.futures import Future
 from wren.references import Reference, Role
-from wren.spi import Listed, Outcomes, Storage, Stored
-from wren.stored import list_statuses, load_stored, read_status
+from wren.spi import Listed, Outcomes, Pickled, Storage, Stored
+from wren.stored import fetch, list_statuses, read_status
 from wren.table import RUNNING, CallTable, Details
 from wren.verdicts import BY_CLIENT
 from wren.watches import Callback, Waiter, Watch
-from wren.wire import SHARD, Blob, CallStatus, Header
+from wren.wire import SHARD, Blob, CallStatus, Failure, Header
 
 __all__ = ["AttachedFuture", "SettledFuture", "attach", "settled"]
 
@@ -202,8 +202,8 @@ class _Source:
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         return ()
 
-    def load(self, job: Header, call: int, stored: Stored) -> Any:
-        return load_stored(self.storage, job, call, stored)
+    def fetch(self, job: Header, call: int, stored: Stored) -> Pickled | Failure:
+        return fetch(self.storage, job, call, stored)
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
         return read_status(self.storage, job, call, stored)
@@ -259,10 +259,10 @@ class _Nobody:
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         return ()
 
-    def load(self, job: Header, call: int, stored: Stored) -> NoReturn:
+    def fetch(self, job: Header, call: int, stored: Stored) -> NoReturn:
         raise AssertionError("it has brought its result along")
 
-    read_status = load
+    read_status = fetch
 
     def finished(self, job: str) -> None: ...
 

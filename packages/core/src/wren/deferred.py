@@ -123,10 +123,10 @@ class DeferredEngine:
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         return ()
 
-    def load(self, *_: object) -> NoReturn:
+    def fetch(self, *_: object) -> NoReturn:
         raise CallError("what ran here has stored nothing")
 
-    read_status = load
+    read_status = fetch
 
     def finished(self, job: str) -> None:
         """Nothing waits for it."""

@@ -37,13 +37,13 @@ from wren.nested import Follower
 from wren.recorder import recorder
 from wren.reducers import prepare_reduction
 from wren.serialize import argument_sizes, pickle_function
-from wren.spi import Compute, Feature, Limits, Monitor, Runtime, Shell, Storage, Stored
-from wren.stored import load_stored, read_status
+from wren.spi import Compute, Feature, Limits, Monitor, Pickled, Runtime, Shell, Storage, Stored
+from wren.stored import fetch, read_status
 from wren.table import CANCELLED, CallTable
 from wren.tracker import Tracker
 from wren.verdicts import complete
 from wren.watcher import Watcher
-from wren.wire import CallStatus, Header
+from wren.wire import CallStatus, Failure, Header
 from wren.worker.nested import process
 from wren.worker.run import remove
 from wren.worker.stream import cloudpickle_chunks
@@ -335,9 +335,9 @@ class Engine:
         job = self._tracker.find(table.job_id)
         return [] if job is None else [*self._follower.kill(job, calls), *self._invoker.kill(job, calls)]
 
-    def load(self, job: Header, call: int, stored: Stored) -> Any:
-        """The value of a stored result; raises the exception of a stored failure."""
-        return load_stored(self.storage, job, call, stored)
+    def fetch(self, job: Header, call: int, stored: Stored) -> Pickled | Failure:
+        """A stored result, or why there is none."""
+        return fetch(self.storage, job, call, stored)
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
         """The stored status of a call."""

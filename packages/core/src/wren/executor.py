@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 from wren import binding, callbacks
 from wren.config import Config
-from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT, left_out
+from wren.defaults import MODULES, NOTHING_EXCLUDED, RUNTIME_MEMORY, TIMEOUT, left_out, number
 from wren.engine import Engine
 from wren.errors import BindingError, Unsupported
 from wren.futures import Future
@@ -33,6 +33,7 @@ Env: TypeAlias = Mapping[str, Any] | None
 Modules: TypeAlias = Iterable[Any] | None
 
 MIB = 1 << 20
+MOST_THREADS: Final = 128  # that read results: more of them wait for the processor, not for the storage
 _NOTHING_GIVEN: Final = (None, TIMEOUT, RUNTIME_MEMORY, None, None, None, 1, MODULES, NOTHING_EXCLUDED)
 
 
@@ -239,14 +240,13 @@ class FunctionExecutor:
 
         `fs`: which; None: all whose results were not collected yet.  Consumes nothing and does not raise when `timeout`
         seconds are over.  With `throw_except` the first failure in order of submission is raised.
-        `download_results`: have the results of what is done here, too, when it returns.  The last two are accepted;
-        waiting takes no threads, and listings have their interval in section `[storage]`.
+        `download_results`: have the results of what is done here, too, when it returns; those that lie in the storage
+        are read by `THREADPOOL_SIZE` threads at most.  `WAIT_DUR_SEC` is accepted: listings have their interval in
+        section `[storage]`.
         """
         done, not_done = self._results.wait(fs, throw_except, return_when, timeout)
         if download_results:
-            for future in done:
-                if not future.cancelled():
-                    future.table.outcome(future.call)
+            self._results.download(done, _threads(THREADPOOL_SIZE))
         return done, not_done
 
     def get_result(
@@ -261,9 +261,9 @@ class FunctionExecutor:
 
         `fs`: of which calls; None: all that were not collected yet.  With `throw_except` the first failure in order of
         submission is raised, and what was not read stays for the next time; without, it is None in its place.  Raises
-        WaitTimeout when `timeout` seconds are over; the calls go on.  The last two are accepted, see `wait`.
+        WaitTimeout when `timeout` seconds are over; the calls go on.  The last two are as in `wait`.
         """
-        return self._results.get(fs, throw_except, timeout)
+        return self._results.get(fs, throw_except, timeout, _threads(THREADPOOL_SIZE))
 
     def create_execution_plots(self, dst_dir: str | os.PathLike[str], dst_name: str, fs: Futures = None) -> None:
         """Draw when calls ran: `{dst_name}_timeline.png` and `{dst_name}_histogram.png` in `dst_dir`, made if missing.
@@ -400,6 +400,13 @@ def _given(memory: int | None) -> int | None:
     return None if memory is RUNTIME_MEMORY else memory
 
 
+def _threads(given: object) -> int:
+    count = number(given)
+    if count is None or not count >= 1:
+        raise BindingError(f"THREADPOOL_SIZE is {given!r}: give how many threads may read results, 1 or more")
+    return int(min(count, MOST_THREADS))
+
+
 def _spans(objects: Sequence[int]) -> list[range]:
     """The calls of each object."""
     starts = [at for at, number in enumerate(objects) if not at or objects[at - 1] != number]
@@ -409,12 +416,12 @@ def _spans(objects: Sequence[int]) -> list[range]:
 def _check_chunks(function: Callable[..., Any], size: int | None, number: int | None, bound: binding.Bound) -> None:
     if size is None and number is None:
         return
+    if size is not None and size < MIB:
+        raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
+    if number is not None and number < 1:
+        raise BindingError(f"chunk_n is {number}: give how many parts, 1 or more")
     if bound.parted is None:
         raise BindingError(
             f"{binding.describe_function(function)} has no parameter obj or url, whose objects chunk_size and chunk_n "
             "would divide: leave them out"
         )
-    if size is not None and size < MIB:
-        raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
-    if number is not None and number < 1:
-        raise BindingError(f"chunk_n is {number}: give how many parts, 1 or more")

@@ -25,17 +25,19 @@ Raw: TypeAlias = Pickled | Stored | Composed | Failure
 RAW: Final = frozenset({Pickled, Stored, Composed, Failure})  # what is not loaded before somebody asks for it
 
 
-def load(raw: Raw, fetch: Callable[[Stored], Any], call: str, *, succeeded: bool) -> tuple[Any, BaseException | None]:
+def load(
+    raw: Raw, fetch: Callable[[Stored], Pickled | Failure], call: str, *, succeeded: bool
+) -> tuple[Any, BaseException | None]:
     """What a call returned, or the exception that it raised or has for want of a result.
 
-    `fetch` gets what was stored, and raises the exception of a stored failure; `call` is what texts call the call.
+    `fetch` gets what was stored; `call` is what texts call the call.
     """
     try:
         match raw:
             case Pickled():
-                return pickle.loads(raw.data), None  # noqa: S301 - authenticated by its channel
+                return pickle.loads(raw.data), None  # noqa: S301 - authenticated by its channel, or unsealed
             case Stored():
-                return fetch(raw), None
+                return load(fetch(raw), fetch, call, succeeded=succeeded)
             case Composed():
                 return compose(raw.value, raw.parts()), None
             case Failure():

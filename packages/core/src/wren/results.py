@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from wren.defaults import number
-from wren.errors import BindingError, WaitTimeout
+from wren.errors import BindingError, StorageError, WaitTimeout
+from wren.fetching import fetching
 from wren.futures import Future, wait_all, wait_any
 from wren.progress import waiting
 from wren.spi import Pickled
@@ -51,7 +52,7 @@ class Results:
     def wait(
         self, fs: Futures, throw_except: bool, return_when: str, timeout: float | None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
-        """`FunctionExecutor.wait`."""
+        """`FunctionExecutor.wait`, but for the results."""
         timeout = _seconds(timeout)
         if return_when not in list(ReturnWhen):  # a list asks for no hash
             raise BindingError(f"return_when is {return_when!r}: give one of {', '.join(ReturnWhen)}")
@@ -68,33 +69,49 @@ class Results:
                     raise error
         return done, [future for future in futures if not future.done()]
 
-    def get(self, fs: Futures, throw_except: bool, timeout: float | None) -> Any:
+    def get(self, fs: Futures, throw_except: bool, timeout: float | None, threads: int) -> Any:
         """`FunctionExecutor.get_result`."""
         timeout = _seconds(timeout)
         if isinstance(fs, Future):
-            return self._collect([fs], throw_except, timeout)[0]
+            return self._collect([fs], throw_except, timeout, threads)[0]
         given = None if fs is None else checked(fs)
         futures = self._unread() if given is None else _without_inputs(given)
-        results = self._collect(futures, throw_except, timeout)
+        results = self._collect(futures, throw_except, timeout, threads)
         whole = given is None or len(futures) < len(given)
         return results[0] if whole and len(futures) == 1 and futures[0].table.single else results
 
-    def _collect(self, futures: list[Future[Any]], throw_except: bool, timeout: float | None) -> list[Any]:
+    def download(self, futures: list[Future[Any]], threads: int) -> None:
+        """Have the results of futures that are done here, or why there are none, for whoever asks next."""
+        with fetching(futures, threads) as fetched:
+            for future in futures:
+                with contextlib.suppress(StorageError):  # whoever asks gets it again
+                    if fetched is not None:
+                        fetched.bring(future)
+                    if not future.cancelled():
+                        future.table.outcome(future.call)
+
+    def _collect(
+        self, futures: list[Future[Any]], throw_except: bool, timeout: float | None, threads: int
+    ) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._wait_all(futures, timeout, until_failure=throw_except, load=True)
         results = []
-        for future in futures:
-            table, call = future.table, future.call
-            if table.states[call] <= RUNNING and not wait_all([future], _left(deadline)):
-                missing = sum(not each.done() for each in futures)
-                raise WaitTimeout(f"{missing} of {len(futures)} calls have not ended after {timeout:g} s; they go on")
-            try:
-                results.append(table.result(call))
-            except Exception:  # of the call; a KeyboardInterrupt is the caller's own
-                if throw_except:
-                    self._mark([future])
-                    raise
-                results.append(None)
+        with fetching(futures, threads) as fetched:
+            for future in futures:
+                table, call = future.table, future.call
+                if table.states[call] <= RUNNING and not wait_all([future], _left(deadline)):
+                    missing = sum(not each.done() for each in futures)
+                    said = f"{missing} of {len(futures)} calls have not ended after {timeout:g} s; they go on"
+                    raise WaitTimeout(said)
+                try:
+                    if fetched is not None:
+                        fetched.bring(future)
+                    results.append(table.result(call))
+                except Exception:  # of the call; a KeyboardInterrupt is the caller's own
+                    if throw_except:
+                        self._mark([future])
+                        raise
+                    results.append(None)
         self._mark(futures)
         return results
 

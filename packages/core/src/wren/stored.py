@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import pickle
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,15 +9,15 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from wren import wire
 from wren.errors import NoSuchKey, SerializationError, StorageError, StorageUnavailable
-from wren.serialize import UNEXPLAINED, StoredArguments, load_failure
-from wren.spi import Arguments, Feature, Limits, Listed, Storage, Stored
-from wren.wire import Blob, Buffer, CallStatus, Header, Span
+from wren.serialize import UNEXPLAINED, StoredArguments
+from wren.spi import Arguments, Feature, Limits, Listed, Pickled, Storage, Stored
+from wren.wire import Blob, Buffer, CallStatus, Failure, Header, Span
 from wren.worker.run import PAUSES
 
 __all__ = [
     "Packer",
+    "fetch",
     "list_statuses",
-    "load_stored",
     "read_result",
     "read_returned",
     "read_status",
@@ -137,14 +136,11 @@ def list_statuses(storage: Storage[Any], job: Header, shard: int) -> Iterator[Li
             yield Listed(job.executor, job.job, call, attempt, state, info.mtime)
 
 
-def load_stored(storage: Storage[Any], job: Header, call: int, stored: Stored) -> Any:
-    """The value of a stored result, or raises the exception of a stored failure.
-
-    Nothing is unpickled that the job's own worker did not seal: StorageError then.
-    """
+def fetch(storage: Storage[Any], job: Header, call: int, stored: Stored) -> Pickled | Failure:
+    """A stored result, or why there is none.  StorageError for what the job's own worker did not seal."""
     if stored.state == "ok":
-        return pickle.loads(read_result(storage, job, call, stored))  # noqa: S301 - unsealed with the job's key
-    raise load_failure(read_status(storage, job, call, stored).failure or UNEXPLAINED)
+        return Pickled(read_result(storage, job, call, stored))
+    return read_status(storage, job, call, stored).failure or UNEXPLAINED
 
 
 def read_result(storage: Storage[Any], job: Header, call: int, stored: Stored) -> memoryview:

@@ -80,8 +80,8 @@ class Owner(Protocol):
     def kill(self, table: "CallTable", calls: Sequence[int]) -> Sequence[int]:
         """End those of the calls that run, where the backend can: which ones.  They settle as `CallCancelled`."""
 
-    def load(self, job: Header, call: int, stored: Stored) -> Any:
-        """The value of a result that was stored; raises the exception of a failure that was."""
+    def fetch(self, job: Header, call: int, stored: Stored) -> Pickled | Failure:
+        """A result that was stored, or why there is none.  StorageError; thread-safe."""
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:
         """The stored status of a call."""
@@ -377,9 +377,21 @@ class CallTable:
         self.values[call] = _TAKEN
         return value
 
-    def _fetch(self, stored: Stored, call: int) -> Any:
+    def _fetch(self, stored: Stored, call: int) -> Pickled | Failure:
         assert self._header is not None
-        return self._owner.load(self._header, call, stored)
+        return self._owner.fetch(self._header, call, stored)
+
+    def fetch(self, call: int) -> Pickled | Failure | None:
+        """What the storage has of a settled call, None where nothing has to be fetched.  StorageError."""
+        with _lock:
+            value, loaded = self.values[call], self.loaded[call]
+        return None if loaded or not isinstance(value, Stored) else self._fetch(value, call)
+
+    def fetched(self, call: int, content: Pickled | Failure) -> None:
+        """That was fetched: it is loaded when somebody asks."""
+        with _lock:
+            if not self.loaded[call] and isinstance(self.values[call], Stored):
+                self.values[call] = content
 
     def read_details(self, call: int) -> None:
         """Fetch times and logs where only the name of the status was looked at.  StorageError."""

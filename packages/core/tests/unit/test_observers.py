@@ -31,7 +31,7 @@ class Engine:
     def kill(self, table: CallTable, calls: Sequence[int]) -> Sequence[int]:
         return []
 
-    def load(self, job: Header, call: int, stored: Stored) -> Any:
+    def fetch(self, job: Header, call: int, stored: Stored) -> Any:
         raise AssertionError("nothing is loaded for observers")
 
     def read_status(self, job: Header, call: int, stored: Stored) -> CallStatus:

@@ -32,7 +32,10 @@ class Writer(Protocol):
 
 
 class WorkerStorage(Writer, Protocol):
-    """The worker's half of a storage: what `wren.wire.Handle.target` gives when called with the handle's options."""
+    """The worker's half of a storage: what `wren.wire.Handle.target` gives when called with the handle's options.
+
+    Thread-safe.
+    """
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
@@ -282,13 +285,16 @@ def describe(value: object) -> str:
 
 def gather(inputs: Gather, storage: WorkerStorage) -> Arguments:
     """A reducer's arguments: every stored result, checked before it is unpickled."""
-    results = []
-    for call in range(inputs.start, inputs.stop):
+    from wren.worker.ahead import read_ahead
+
+    def read(call: int) -> Buffer:
         attempt = inputs.attempts.get(call, 0)
         key = wire.result_key(inputs.executor, inputs.job, call, attempt)
         sealed = persistently(partial(storage.get, inputs.bucket, key))
-        content = wire.unseal(inputs.mac_key, inputs.executor, inputs.job, call, attempt, "ok", sealed)
-        results.append(pickle.loads(content))  # noqa: S301 - unsealed with the job's key
+        return wire.unseal(inputs.mac_key, inputs.executor, inputs.job, call, attempt, "ok", sealed)
+
+    contents = read_ahead(read, range(inputs.start, inputs.stop), len)
+    results = [pickle.loads(content) for content in contents]  # noqa: S301 - unsealed with the job's key
     return ((results,), {}) if inputs.parameter is None else ((), {inputs.parameter: results})
 
 
