@@ -1,0 +1,75 @@
+"""What a service's answers say: pages of listings, and elements of other XML.
+
+Standard library only, for workers import it.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+
+Listing: TypeAlias = tuple[str, int, float, str]  # key, size, mtime, etag: a `wren.spi.ObjectInfo`'s fields
+
+NotXml: Final = ET.ParseError
+
+_UNFIT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+
+
+def fits_xml(text: str) -> bool:
+    """Whether XML can have all characters of a text."""
+    return _UNFIT.search(text) is None
+
+
+def escaped(text: str) -> str:
+    """A text as an element's content."""
+    return text.translate(_ESCAPES)
+
+
+class Document(NamedTuple):
+    """An XML document of one namespace."""
+
+    root: ET.Element
+    space: str  # before the name of each element
+
+    @classmethod
+    def read(cls, body: bytes) -> "Document":
+        """Raises `NotXml`."""
+        root = ET.fromstring(body)
+        return cls(root, root.tag[: root.tag.rfind("}") + 1])
+
+    @property
+    def name(self) -> str:
+        """Of the root."""
+        return self.root.tag[len(self.space) :]
+
+    def text(self, name: str, within: ET.Element | None = None) -> str:
+        """The content of the root's, or another element's, child of that name; empty if there is none."""
+        return (self.root if within is None else within).findtext(self.space + name) or ""
+
+    def children(self, name: str) -> Iterator[ET.Element]:
+        """The root's."""
+        return self.root.iterfind(self.space + name)
+
+
+class Page(NamedTuple):
+    """A part of a listing; `token` brings the next one, and is empty where there is none."""
+
+    objects: list[Listing]
+    token: str
+
+    @classmethod
+    def read(cls, body: bytes) -> "Page":
+        """Raises `NotXml`."""
+        page = Document.read(body)
+        encoded = page.text("EncodingType") == "url"
+        objects = []
+        for found in page.children("Contents"):
+            key = page.text("Key", found)
+            # In whole seconds, as an object's own headers have it.
+            mtime = datetime.fromisoformat(page.text("LastModified", found)).timestamp() // 1
+            etag = page.text("ETag", found).strip('"')
+            objects.append((unquote_plus(key) if encoded else key, int(page.text("Size", found)), mtime, etag))
+        return cls(objects, page.text("NextContinuationToken") if page.text("IsTruncated") == "true" else "")

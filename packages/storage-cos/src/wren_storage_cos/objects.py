@@ -1,0 +1,151 @@
+"""Objects by HMAC keys, on both sides: what workers open, and what the plugin uses in the client.
+
+Requests for ordinary objects are obstore's, which is several times as quick as other clients and leaves the
+interpreter to other threads; the rest is `service`'s.  Light, for workers import it: what is not always needed is
+imported where it is.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import cached_property, partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from wren.wire import Buffer
+from wren_storage_cos.credentials import Credentials
+from wren_storage_cos.network import endpoint_of
+from wren_storage_cos.settings import Settings
+from wren_storage_cos.stores import Stores
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, PutMode
+
+    from wren_storage_cos.answers import Listing
+    from wren_storage_cos.service import Service
+
+T = TypeVar("T")
+
+
+class Objects:
+    """Buckets of a service that speaks S3, opened by an access key and its secret.  Thread-safe, also after a fork.
+
+    `credentials` are those of the environment where they are not given.  The other parameters are the options of
+    section `[ibm_cos]`, with `network` as the client's `network.here` gave it, and `ca` as PEM.  Every method raises
+    StorageError and its kinds; FileNotFoundError for an object that is not there.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        private_endpoint: str = "",
+        network: str = "",
+        region: str = "us-east-1",
+        addressing_style: str = "path",
+        retries: int = 5,
+        timeout: float = 60.0,
+        ca: str = "",
+        credentials: Credentials | None = None,
+    ) -> None:
+        place = endpoint_of(endpoint, private_endpoint, network)
+        self._settings = Settings(place, region, addressing_style == "virtual", retries, timeout, ca)
+        self._credentials = credentials or Credentials.found()
+        self._stores = Stores(self._settings, self._credentials)
+
+    def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
+        """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
+        from wren_storage_cos.uploads import cut, upload
+
+        _check(key)
+        parts = cut(chunks)
+        first = deque(islice(parts, 2))
+        if len(first) == 2:
+            upload(self._service, bucket, key, _all(first, parts), if_absent=if_absent)
+            return
+        pieces = first[0] if first else []
+        store = self._stores.store(bucket, key)
+        if store is None:
+            self._service.put(bucket, key, pieces, if_absent=if_absent)
+            return
+        import obstore
+
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        mode: PutMode = "create" if if_absent else "overwrite"
+        self._stores.ask(bucket, key, partial(obstore.put, store, key, body, mode=mode, use_multipart=False))
+
+    def get(
+        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
+        _check(key)
+        if stop is not None and stop <= start:  # no range of HTTP is empty
+            self.get(bucket, key, 0, 1, if_match=if_match)
+            return b""
+        store = self._stores.store(bucket, key)
+        if store is None:
+            return self._service.get(bucket, key, start, stop, if_match)
+        import obstore
+
+        options: GetOptions = {}
+        if start or stop is not None:
+            options["range"] = {"offset": start} if stop is None else (start, stop)
+        if if_match is not None:
+            options["if_match"] = f'"{if_match}"'
+        ask = partial(obstore.get, store, key, options=options)
+        return self._stores.ask(bucket, key, lambda: bytes(ask().bytes()), beyond=b"")
+
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> "Iterator[Listing]":
+        """The objects whose keys begin so and sort behind `after`, in key order: key, size, mtime, etag of each."""
+        return self._service.list(bucket, prefix, after)
+
+    def head(self, bucket: str, key: str) -> "Listing":
+        """One object's listing."""
+        _check(key)
+        try:
+            return self._head(bucket, key)
+        except Exception as error:
+            from wren_storage_cos.errors import busy
+
+            if bucket not in self._stores.known and not busy(error):
+                # Such an answer has no text: this one may say that there is no such bucket, or that a key is wrong.
+                self._service.get(bucket, key, 0, 1, None)
+            raise
+
+    def _head(self, bucket: str, key: str) -> "Listing":
+        store = self._stores.store(bucket, key)
+        if store is None:
+            return self._service.head(bucket, key)
+        import obstore
+
+        meta = self._stores.ask(bucket, key, partial(obstore.head, store, key))
+        return key, meta["size"], meta["last_modified"].timestamp(), (meta["e_tag"] or "").strip('"')
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Remove objects, a thousand in a request; those that are not there are no error."""
+        self._service.delete(bucket, keys)
+
+    def close(self) -> None:
+        """Let go of connections; what is used again is opened again."""
+        self._stores.close()
+        opened: Service | None = self.__dict__.pop("_service", None)
+        if opened is not None:
+            opened.close()
+
+    @cached_property
+    def _service(self) -> "Service":
+        from wren_storage_cos.service import Service
+
+        return Service(self._settings, self._credentials)
+
+
+def _all(first: "deque[T]", rest: Iterable[T]) -> Iterator[T]:
+    """Both, one after the other; each part is in memory no longer than it takes."""
+    while first:
+        yield first.popleft()
+    yield from rest
+
+
+def _check(key: str) -> None:
+    if not key:
+        from wren.errors import StorageError
+
+        raise StorageError("an object's key cannot be empty")

@@ -1,0 +1,18 @@
+"""How a service is asked, in the form that both sides have; standard library only, for workers import it."""
+
+from typing import Final, NamedTuple
+
+CONNECT: Final = 10.0  # seconds at most until a connection is there
+FIRST_PAUSE: Final = 0.1  # seconds before a request is sent again, doubled each time
+LONGEST_PAUSE: Final = 5.0
+
+
+class Settings(NamedTuple):
+    """The options of section `[ibm_cos]` but the secrets."""
+
+    endpoint: str  # a URL without a slash at the end
+    region: str
+    virtual: bool  # the bucket stands before the host
+    retries: int
+    timeout: float  # seconds
+    ca: str  # PEM
