@@ -23,7 +23,7 @@ MOST_MEMORY = 150 * MIB  # of a worker, Python and wren included
 def text(size: int) -> Iterator[bytes]:
     """`size` bytes of lines, some KiB at a time."""
     chance = random.Random(1)
-    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(1, 9))) for _ in range(5_000)]
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 14))) for _ in range(5_000)]
     verses = [" ".join(chance.choices(words, k=chance.randint(1, 20))) + "\n" for _ in range(20_000)]
     chapters = ["".join(chance.choices(verses, k=1_000)).encode() for _ in range(100)]
     while size > 0:

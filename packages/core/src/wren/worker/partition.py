@@ -182,7 +182,7 @@ class Partition:
 class _Part(Lines):
     """Lines that close what they are read from."""
 
-    def __init__(self, read: Read, close: Callable[[], None], size: int, start: int, stop: int, *, ahead: bool) -> None:
+    def __init__(self, read: Read, close: Callable[[], None], size: int, start: int, stop: int, *, ahead: int) -> None:
         super().__init__(read, size, start, stop, ahead=ahead)
         self._close = close
 
