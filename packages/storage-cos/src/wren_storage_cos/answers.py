@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 Listing: TypeAlias = tuple[str, int, float, str]  # key, size, mtime, etag: a `wren.spi.ObjectInfo`'s fields
 
 _UNFIT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 
 
 def fits_xml(text: str) -> bool:

@@ -145,7 +145,12 @@ def _all(first: "deque[T]", rest: Iterable[T]) -> Iterator[T]:
 
 
 def _check(key: str) -> None:
-    if not key:
-        from wren.errors import StorageError
+    try:
+        if key.encode():
+            return
+        said = "an object's key cannot be empty"
+    except UnicodeEncodeError:
+        said = f"the key {key!r} cannot be an object's: it has half a character"
+    from wren.errors import StorageError
 
-        raise StorageError("an object's key cannot be empty")
+    raise StorageError(said)

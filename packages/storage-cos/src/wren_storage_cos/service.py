@@ -60,21 +60,17 @@ class Service:
 
     def list(self, bucket: str, prefix: str, after: str) -> Iterator[Listing]:
         """The objects whose keys begin so and sort behind `after`, in key order, page by page."""
-        query = {"list-type": "2", "prefix": prefix, "start-after": after}
+        # Encoded, where the service can: XML has not all characters that a key may have.
+        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        start = {"start-after": after} if after else {}
         while True:
-            page = self._page(bucket, query)
+            answer = self.ask("GET", bucket, query={**query, **start})
+            with self._understood(bucket):
+                page = Page.read(answer.body)
             yield from page.objects
             if not page.token:
                 return
-            query = {"list-type": "2", "prefix": prefix, "continuation-token": page.token}
-
-    def _page(self, bucket: str, query: Mapping[str, str]) -> Page:
-        try:
-            return Page.read(self.ask("GET", bucket, query=query).body)
-        except Unreadable:  # a key may have characters that XML cannot have
-            answer = self.ask("GET", bucket, query={**query, "encoding-type": "url"})
-        with self._understood(bucket):
-            return Page.read(answer.body)
+            start = {"continuation-token": page.token}
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove objects, a thousand in a request."""

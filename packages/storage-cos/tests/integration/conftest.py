@@ -4,15 +4,15 @@ import contextlib
 import http.client
 import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
@@ -69,40 +69,51 @@ def gateway() -> Iterator[Gateway]:
     except Missing as error:
         absent(error)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="wren-gateway-", dir=memory) as folder, socket.socket() as sock:
+    with tempfile.TemporaryDirectory(prefix="wren-gateway-", dir=memory) as folder:
         users, data = Path(folder, "users"), Path(folder, "data")
         users.mkdir()
         data.mkdir()
-        sock.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
-        sock.close()
-        options = [f"--port={address}", "--quiet", f"--iam-dir={users}", f"--virtual-domain={DOMAIN}"]
+        port = _free_port()
+        options = [f"--port=127.0.0.1:{port}", "--quiet", f"--iam-dir={users}", f"--virtual-domain={DOMAIN}"]
         keys = {"ROOT_ACCESS_KEY": versitygw.ACCESS_KEY, "ROOT_SECRET_KEY": versitygw.SECRET_KEY}
-        process = subprocess.Popen(
-            [program, *options, "posix", data],
-            env={**os.environ, **keys},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            _wait_for(address, process)
-            _make_guest(program, f"http://{address}")
-            yield Gateway(f"http://{address}", Endpoint(f"http://{address}", *keys.values()).client())
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        with _running([program, *options, "posix", data], keys, port) as url:
+            _make_guest(program, url)
+            yield Gateway(url, Endpoint(url, *keys.values()).client())
 
 
-def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, "the server has ended"
-        with socket.socket() as sock:
-            if sock.connect_ex((host, int(port))) == 0:
-                return
-        assert time.monotonic() < deadline, "the server does not listen"
-        time.sleep(0.01)
+@pytest.fixture(scope="session")
+def any_keys() -> Iterator[Endpoint]:
+    """A server whose keys are any text, as the service's are; it looks at no signature."""
+    port = _free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, {}, port) as url:
+        yield Endpoint(url, "mine", "hush")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str | Path], env: Mapping[str, str], port: int) -> Iterator[str]:
+    """The URL of a server that is started now and ended afterwards."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env={**os.environ, **env}, stdin=quiet, stdout=quiet, stderr=quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, f"{command[0]} has ended"
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < deadline, f"{command[0]} does not listen"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _make_guest(program: Path, url: str) -> None:
