@@ -381,6 +381,17 @@ def test_the_threads_of_this_user_are_counted() -> None:
     assert limits._threads() >= 1
 
 
+def test_a_process_whose_name_is_no_text_is_counted_too() -> None:
+    # Given one whose name ends within a character, as the system cuts long ones
+    rename = "open('/proc/self/comm', 'wb').write(b'\\xc3'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as odd:
+        assert odd.stdout is not None
+        assert odd.stdout.readline() == b"\n"
+        # Then
+        assert limits._threads() >= 2
+        odd.communicate(b"\n", 20)
+
+
 def test_a_temporary_directory_that_is_full_or_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free = 1 << 20

@@ -67,7 +67,7 @@ def _threads() -> int:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             if status.stat().st_uid == os.geteuid():
-                lines = status.read_text().splitlines()
+                lines = status.read_text(errors="replace").splitlines()  # names are bytes
                 count += next((int(line.split()[1]) for line in lines if line.startswith("Threads:")), 1)
         except OSError:  # it has ended meanwhile
             continue
