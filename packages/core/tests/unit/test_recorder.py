@@ -363,6 +363,24 @@ def test_a_job_is_found_by_its_beginning_and_errors_name_what_is_near() -> None:
         history.find("?")
 
 
+def test_the_jobs_of_a_loop_are_counted_and_none_is_taken_for_another() -> None:
+    # Given a loop of single calls, which has one record
+    records = Recorder()
+    for number in range(12):
+        job = made(f"abcdef-0/A{number:03d}", 1)
+        succeed(job, 0)
+        records.ended(job, PLACE)
+    records.flush()
+    # Then
+    assert only().calls == 12
+    assert history.find("abcdef-0/A011").job == "abcdef-0/A011"
+    with pytest.raises(NoSuchJob, match="12 jobs begin with 'abc': say which, of abcdef-0/A000 to A011"):
+        history.find("abc")
+    for name in ("abcdef-0/A1", "abcdef-0/A12", "abcdef-0/A0011"):
+        with pytest.raises(NoSuchJob, match=f"no record of job '{name}'"):
+            history.find(name)
+
+
 def test_of_two_jobs_of_one_name_the_newer_is_found() -> None:
     jobs = [made("abcdef-0/M000", 1) for _ in range(2)]
     for job in jobs:
