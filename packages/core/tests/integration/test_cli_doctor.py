@@ -235,6 +235,19 @@ def test_a_plugin_that_cannot_be_imported_is_one_failed_line(shelf: Plug, tmp_pa
     assert told(result)["compute localhost call"][0] == "ok"
 
 
+def test_a_plugin_whose_import_never_ends_is_one_failed_line_and_the_command_ends(shelf: Plug, tmp_path: Path) -> None:
+    shelf("pass")
+    (tmp_path / "site" / "shelf.py").write_text("import threading\nthreading.Event().wait()\n")
+    done = subprocess.run(
+        [CONSOLE_SCRIPT, "doctor", "--timeout", "3"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == [
+        "FAIL  storage shelf: the storage plugin 'shelf' was not imported in 3 s: see what its module waits for"
+    ]
+
+
 def test_a_plugin_that_exits_when_it_is_imported_is_one_failed_line(shelf: Plug, tmp_path: Path) -> None:
     shelf("pass")
     (tmp_path / "site" / "shelf.py").write_text("raise SystemExit('no licence')\n")
