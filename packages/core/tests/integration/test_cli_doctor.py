@@ -289,15 +289,19 @@ def test_packages_of_a_series_fit_together(version: str, series: list[str]) -> N
     assert installation._series(version) == series
 
 
+def foreign(folder: Path, record: str) -> Path:
+    """What pip would leave of another project that is called `wren`, with that list of files."""
+    info = folder / "site" / "wren-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
+    (info / "RECORD").write_text(record)
+    return info.parent
+
+
 def test_a_foreign_distribution_with_a_module_wren_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given what pip would leave of another project
-    info = tmp_path / "site" / "wren-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
-    (info / "RECORD").write_text("wren-1.0.dist-info/METADATA,,\nwren/__init__.py,,\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(foreign(tmp_path, "wren-1.0.dist-info/METADATA,,\nwren/__init__.py,,\n"))
     # When
     result = doctor()
     # Then
@@ -308,11 +312,7 @@ def test_a_foreign_distribution_with_a_module_wren_is_a_failure(
 def test_a_distribution_of_that_name_and_another_module_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tmp_path / "site" / "wren-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
-    (info / "RECORD").write_text("wren_bird/__init__.py,,\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(foreign(tmp_path, "wren_bird/__init__.py,,\n"))
     assert "wren 1.0" not in told(doctor())
 
 
