@@ -1,4 +1,4 @@
-"""What all tests share: a folder of a user's code; job records of the programs that they run are not their user's."""
+"""What all tests share: the same examples in every run, a user's folder, and a place for job records."""
 
 import os
 import sys
@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: a failure is never a matter of luck.  `--hypothesis-profile=default` explores.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
