@@ -17,6 +17,7 @@ from wren.errors import NoSuchJob, WorkerLost
 from wren.history import Failed, JobRecord
 from wren.job import CallOptions, Job
 from wren.recorder import Recorder
+from wren.references import Reference
 from wren.serialize import pickle_arguments
 from wren.table import CallTable, Details, Owner
 from wren.wire import Blob, Failure, Header
@@ -308,6 +309,25 @@ def test_no_result_is_kept_alive_once_a_job_is_over() -> None:
     records.ended(job, PLACE)
     del job, engine
     assert sys.getrefcount(value) == count
+
+
+def test_a_job_that_cannot_be_attached_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    # Given a job that persists in a storage with an option that JSON does not have, and goes on
+    records, job = Recorder(), made("abcdef-0/M000", 2)
+    options = {"odd": object()}
+    reference = Reference("abcdef-0", "M000", 2, 0, 0.0, "uuid", b"key", "bucket", "memory", options, None)
+    job.table.reference = lambda: reference
+    engine = Jobs(job)
+    # When it is looked at again and again
+    for call in range(2):
+        look(records, engine)
+        succeed(job, call)
+    records.ended(job, PLACE)
+    records.flush()
+    # Then
+    assert (only().done, only().reference) == (2, None)
+    (record,) = [record for record in caplog.records if record.name == "wren.state"]
+    assert record.getMessage() == "job abcdef-0/M000 cannot be attached: a value of type object is none of JSON's"
 
 
 def test_a_directory_that_cannot_be_written_is_one_warning(
