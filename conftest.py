@@ -1,4 +1,4 @@
-"""What all tests share: the same examples in every run, a user's folder, and a place for job records."""
+"""What all tests share: real services, the same examples in every run, a user's folder, and a place for job records."""
 
 import os
 import sys
@@ -13,6 +13,9 @@ from hypothesis import settings
 # The same examples in every run: a failure is never a matter of luck.  `--hypothesis-profile=default` explores.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+# Nothing starts before a test asks for it.
+pytest_plugins = ["tests.services.fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,6 +80,15 @@ PAYLOADS: Final = {
     "payload-inline": Payload(MINIMAL, 0, [Call(0, PICKLE), Call(1, b"")]),
     "payload-span": Payload(FULL, 3, [Call(7, SPAN)]),
     "payload-gather": Payload(FULL, 0, [Call(0, GATHER), Call(1, GATHER._replace(attempts={}, parameter=None))]),
+    "payload-clients": Payload(
+        FULL._replace(
+            inject=("ibm_cos", "storage"),
+            backend="localhost",
+            clients={"ibm_cos": Handle("wren_storage_cos.client:connect", {"endpoint": "https://example.org"})},
+        ),
+        0,
+        [Call(0, PICKLE)],
+    ),
     "payload-empty": Payload(MINIMAL, 0, []),
     "payload-archive": Payload(
         MINIMAL._replace(modules=Blob("ef" * 32, 3)), 0, [Call(0, PICKLE)], pickle.dumps(math.sqrt, 4), b"zip"

@@ -25,15 +25,14 @@ NAMES: Final = re.compile(r"PyWren|CloudObject|THREADPOOL_SIZE|WREN_|SHA-256|Pyt
 # What names nothing of the user's.
 FIXED: Final = {
     "CloudObjectUrls do not exist in wren yet: pass the URL itself": "a name of PyWren's",
-    "CloudObjects do not exist in wren yet: return the object's bucket and key from the function": "likewise",
     "WREN_TAG is not set: give the shell the tag of its deployment": "there is no value",
-    "a call that runs within another gets a storage only where that one has a parameter for it, too: give it one, or "
-    "return the future": "no executor there knows a name of the call",
     "a worker cannot say which modules travel to it: call explain() where its client runs": "there is no name of it",
     "an executor cannot be pickled: make one where it is needed": "whichever it is",
     "an object's key cannot be empty": "it is empty",
     "cannot schedule new futures after interpreter shutdown": "the standard library's words",
     "cannot schedule new futures after shutdown": "likewise",
+    "this call has no storage open: give its function, or the one that it runs within, a parameter named storage, or "
+    "return the future": "no executor there knows a name of the call",
     "this is no sealed status: its identity has values of other types": "nobody is shown what a stranger has sent",
     "what ran here has stored nothing": "nobody asks for it",
 }

@@ -155,15 +155,26 @@ def test_the_regions_of_a_function_executor_are_unsupported() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Storage({}, "ibm_cos"), "^Storage objects do not exist .* a parameter named storage"),
-        (lambda: InternalStorage({}), "^InternalStorage objects do not exist .* a parameter named storage"),
-        (lambda: CloudObject("ibm_cos", "bucket", "key"), "^CloudObjects do not exist .* bucket and key"),
+        (lambda: InternalStorage({}), "^InternalStorage objects do not exist in wren: use Storage"),
         (lambda: CloudObjectUrl("https://x"), "^CloudObjectUrls do not exist .* the URL itself"),
     ],
 )
 def test_storage_objects_are_unsupported_when_used_and_say_what_to_use(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(Unsupported, match=message):
         make()
+
+
+def test_a_storage_is_wrens_and_takes_a_configuration_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WREN_LOCALHOST__PATH", str(tmp_path))
+    config = {"pywren": {"storage_backend": "localhost", "storage_bucket": "mine"}}
+    with Storage(config) as storage:
+        assert isinstance(storage, wren.Storage)
+        made = storage.put_cobject(b"content")
+        assert made == CloudObject("localhost", "mine", made.key)
+        assert storage.get_cobject(made) == b"content"
+    with Storage(config, "memory", "an executor's") as other:
+        assert other.backend == "memory"
+    assert CloudObject is wren.CloudObject
 
 
 # ---- plots

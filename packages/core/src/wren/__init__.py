@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wren import errors
+    from wren.errors import StorageNoSuchKey
     from wren.executor import FunctionExecutor
     from wren.factories import (
         docker_executor,
@@ -27,15 +28,19 @@ if TYPE_CHECKING:
     from wren.local.factory import local_executor
     from wren.results import ALL_COMPLETED, ALWAYS, ANY_COMPLETED, ReturnWhen
     from wren.standard import Executor
+    from wren.worker.objects import CloudObject, Storage
 
 __all__ = [
     "ALL_COMPLETED",
     "ALWAYS",
     "ANY_COMPLETED",
+    "CloudObject",
     "Executor",
     "FunctionExecutor",
     "Future",
     "ReturnWhen",
+    "Storage",
+    "StorageNoSuchKey",
     "attach",
     "docker_executor",
     "errors",
@@ -50,10 +55,13 @@ _HOMES = {
     "ALL_COMPLETED": "wren.results",
     "ALWAYS": "wren.results",
     "ANY_COMPLETED": "wren.results",
+    "CloudObject": "wren.worker.objects",
     "Executor": "wren.standard",
     "FunctionExecutor": "wren.executor",
     "Future": "wren.futures",
     "ReturnWhen": "wren.results",
+    "Storage": "wren.worker.objects",
+    "StorageNoSuchKey": "wren.errors",
     "attach": "wren.history",
     "errors": "wren.errors",
     "local_executor": "wren.local.factory",

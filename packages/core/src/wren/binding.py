@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from wren.errors import BindingError, Unsupported
-from wren.worker.injected import STORAGES
+from wren.errors import BindingError
 from wren.worker.stream import SCALARS
 
 __all__ = ["INJECTED", "Bound", "bind", "describe_function", "reducer_parameter"]
@@ -21,7 +20,6 @@ __all__ = ["INJECTED", "Bound", "bind", "describe_function", "reducer_parameter"
 INJECTED: Final = frozenset({"id", "storage", "internal_storage", "ibm_cos", "rabbitmq"})
 PARTITIONED: Final = frozenset({"obj", "url"})
 _SPECIAL: Final = INJECTED | PARTITIONED
-_AVAILABLE: Final = frozenset({"id", *STORAGES})
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -274,9 +272,6 @@ def _target(function: Callable[..., Any]) -> _Target:
     inject = tuple(p.name for p in parameters if p.name in INJECTED and p.kind in _BY_NAME and p.name not in fixed)
     if len(parameters) == 1:  # then it is an ordinary parameter
         inject = ()
-    for wanted_name in inject:
-        if wanted_name not in _AVAILABLE:
-            raise Unsupported(f"{name} has a parameter {wanted_name!r}, which cannot be filled in yet: rename it")
     kept = [_renamed(p) for p in parameters if p.name not in inject]
     bindable = signature.replace(parameters=kept)
     named = {*inject, *parted}

@@ -27,6 +27,7 @@ from wren.worker.nested import process
 
 if TYPE_CHECKING:
     from wren.partition import Parts
+    from wren.worker.objects import Storage
 
 __all__ = ["DeferredEngine", "InlineResults"]
 
@@ -50,6 +51,12 @@ class DeferredEngine:
     def explain(self, *_: object) -> NoReturn:
         """Which modules travel is the client's to say."""
         raise Unsupported("a worker cannot say which modules travel to it: call explain() where its client runs")
+
+    def objects(self) -> "Storage":
+        """The storage of the call that runs here."""
+        from wren.worker.objects import Storage
+
+        return Storage()
 
     def number(self) -> str:
         return f"{next(self._numbers):03d}"

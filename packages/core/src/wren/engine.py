@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wren import callbacks, plugins
 from wren.binding import Bound, reducer_parameter
+from wren.clients import Clients
 from wren.config import Config
 from wren.defaults import TIMEOUT
 from wren.errors import CallLost, ConfigError
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from wren.modules.explanation import Explanation
     from wren.observers import Observers
     from wren.partition import Parts
+    from wren.worker.objects import Storage as Objects
 
 __all__ = ["Engine"]
 
@@ -105,8 +107,7 @@ class Engine:
         persist: bool | None = None,
         data_cleaner: bool | None = None,
     ) -> None:
-        if config.sections:
-            config.check_sections(["wren", *(info.name for kind in plugins.KINDS for info in plugins.installed(kind))])
+        plugins.check_sections(config)
         options = config.wren
         options = replace(
             options,
@@ -151,7 +152,9 @@ class Engine:
         """Make the parts that jobs go through: at first, and again in a forked child."""
         options = self._options
         self.leftovers = Leftovers(self.storage, cleans=options.data_cleaner)
-        self.maker = Maker(self, self.id, self.compute, self.storage, options, self._runtime, self.leftovers)
+        self._clients = Clients(self._config, self._own, self._renew)
+        shared = self.compute, self.storage, options, self._runtime, self.leftovers, self._clients
+        self.maker = Maker(self, self.id, *shared)
         beats = options.heartbeat if Feature.HEARTBEAT in self.compute.features else None
         flights = Flights(Rules(options.start_timeout, beats, options.heartbeat))
         self._tracker = Tracker(flights, self.storage, Feature.QUEUE in self.compute.features)
@@ -177,11 +180,27 @@ class Engine:
             yield sweep(sweep.options_type(interval=self._options.sweep))
 
     def _secrets(self) -> Mapping[str, str]:
-        """What workers need to open the storage and to report."""
+        """What workers need to open the storage, to make clients and to report."""
         secrets = dict(self.storage.secrets()) if Feature.WORKER in self.storage.features else {}
         for watcher in self._watchers:
             secrets |= watcher.secrets()
+        secrets |= self._clients.secrets()
         return secrets
+
+    def _renew(self) -> None:
+        """Workers need other secrets."""
+        self._invoker.renew()
+
+    def _own(self) -> Iterator[Storage[Any] | Monitor[Any]]:
+        yield self.storage
+        for watcher in self._watchers:
+            yield watcher.monitor
+
+    def objects(self) -> "Objects":
+        """The storage as users see it."""
+        from wren.worker.objects import Storage as Objects
+
+        return Objects.over(self.storage, self.storage.name, self.storage.bucket)
 
     @property
     def limits(self) -> Limits:
@@ -437,7 +456,8 @@ class Engine:
             if not self._closing or self._tracker.unfinished():
                 return
             self._invoker.forget()
-            for close in (self.compute.close, *(watcher.end for watcher in self._watchers), self.storage.close):
+            watching = (watcher.end for watcher in self._watchers)
+            for close in (self.compute.close, *watching, self._clients.close, self.storage.close):
                 try:
                     close()
                 except Exception:  # noqa: BLE001 - what cannot be closed must not keep the rest open

@@ -34,6 +34,7 @@ __all__ = [
     "RemoteTraceback",
     "SerializationError",
     "StorageError",
+    "StorageNoSuchKey",
     "StorageUnavailable",
     "Throttled",
     "Unavailable",
@@ -137,6 +138,9 @@ class NoSuchKey(StorageError, KeyError):
 
     def __str__(self) -> str:
         return Exception.__str__(self)  # KeyError would print the repr
+
+
+StorageNoSuchKey = NoSuchKey  # what it is called where there are other keys, too
 
 
 class PreconditionFailed(StorageError):

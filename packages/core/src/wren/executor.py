@@ -24,6 +24,7 @@ from wren.worker.nested import process
 
 if TYPE_CHECKING:
     from wren.modules.explanation import Explanation
+    from wren.worker.objects import Storage
 
 __all__ = ["FunctionExecutor"]
 
@@ -107,6 +108,11 @@ class FunctionExecutor:
     def executor_id(self) -> str:
         """The executor's id, for people."""
         return self._engine.id
+
+    @property
+    def storage(self) -> "Storage":
+        """The executor's storage, as functions get it for a parameter of that name."""
+        return self._engine.objects()
 
     @also_spelled[CallAsync]()
     def call_async(

@@ -22,7 +22,7 @@ from wren.spi import Arguments, Pickled
 from wren.table import OK, PENDING, RUNNING, CallTable, Details, Owner
 from wren.watches import Callback, Waiter, Watch, call_back
 from wren.worker import run
-from wren.worker.injected import fill_in
+from wren.worker.injected import Injected
 from wren.worker.nested import DEEPEST
 from wren.worker.stream import FAILED, PLAIN
 
@@ -157,12 +157,15 @@ class DeferredTable(CallTable):
             return FAILED, run.failure(error.error)
         except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
             return FAILED, run.failure(error, kind="arguments", message="the call cannot be loaded by the worker")
+        injected = Injected()
         try:
-            kwargs = fill_in(self.inject, call, kwargs)
+            kwargs = injected.fill_in(self.inject, call, kwargs)
+            with _environment(self.options.env):
+                return run.run(function, args, kwargs)
         except Exception as error:  # noqa: BLE001 - whatever opening a storage raises
             return FAILED, run.failure(error)
-        with _environment(self.options.env):
-            return run.run(function, args, kwargs)
+        finally:
+            injected.leave()
 
     def _gather(self, inputs: "DeferredTable") -> run.Arguments:
         """A reducer's arguments: copies, as everywhere."""

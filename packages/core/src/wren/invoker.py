@@ -88,6 +88,11 @@ class Invoker:
             self._compute.undeploy(found)
             raise _Closed(f"the executor was closed while {found.name} was deployed")
 
+    def renew(self) -> None:
+        """Workers need other secrets: what is handed over from now on goes to deployments that have them."""
+        with self._deploying, self._lock:  # one that is being made may not have them
+            self._deployments.clear()
+
     def forget(self) -> None:
         """The deployments may be gone."""
         with self._lock:

@@ -238,9 +238,11 @@ def make_header(
     inline: int | None = None,
     heartbeat: float | None = None,
     modules: Blob | None = None,
+    backend: str = "",
+    clients: Mapping[str, Handle] = NOTHING,
 ) -> Header:
     """The header of a new job, with a key of its own."""
     key, env, timeout = os.urandom(32), options.env, options.timeout
     # By position, as by name they take twice as long.
     shared = storage, bucket, None, env, inject, timeout, persist, gathered, inline, heartbeat
-    return Header(executor, job, key, blob, _PYTHON, modules, *shared)
+    return Header(executor, job, key, blob, _PYTHON, modules, *shared, backend, clients)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wren.binding import Bound, describe_function
 from wren.blobs import pickle_blob
+from wren.clients import Clients
 from wren.config import WrenOptions
 from wren.job import CallOptions, Job, Work, make_header
 from wren.leftovers import Leftovers
@@ -15,7 +16,7 @@ from wren.serialize import pickle_arguments
 from wren.spi import Compute, Feature, Runtime, RuntimeInfo, Shell, Storage
 from wren.stored import Packer
 from wren.table import CallTable, Owner
-from wren.wire import Header
+from wren.wire import NOTHING, Header
 from wren.worker.injected import STORAGES
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Maker:
         options: WrenOptions,
         runtime: Runtime,
         leftovers: Leftovers,
+        clients: Clients,
     ) -> None:
+        self._clients = clients
         self._owner, self._executor_id, self._compute, self._storage = owner, executor_id, compute, storage
         self._options, self._leftovers = options, leftovers
         self._packer = Packer(storage, compute.limits, options.retention)
@@ -66,13 +69,17 @@ class Maker:
         beside: Work | None = None,
         outer: Job | None = None,
     ) -> Job:
-        """A job of which nothing runs yet.  Raises SerializationError, StorageError, ModuleError, BackendError.
+        """A job of which nothing runs yet.
+
+        Raises SerializationError, StorageError, ModuleError, BackendError, and BindingError for a client that nobody is
+        configured to make.
 
         `gathered`: its workers store the results, for a reducer.  `reads_storage`: it is such a reducer.  `beside`:
         what its arguments come from, whose modules it may need.  `outer`: a call of that job has returned futures of
         this one, and whatever this one needs was there.
         """
         blob, chunks, arguments, inject, options, name, opens = work
+        clients = self._clients.handles(inject) if inject else NOTHING
         runtime = self._runtime_of(options)
         modules, archive = (None, ()) if outer is None else (outer.header.modules, outer.modules)
         if self._luggage is not None and outer is None:
@@ -103,6 +110,8 @@ class Maker:
             inline=self._packer.result_inline(gathered or persist) if in_storage or not self._queues else None,
             heartbeat=self._heartbeat,
             modules=modules,
+            backend=self._storage.name if reachable else "",
+            clients=clients,
         )
         table = CallTable(self._executor_id, job_id, len(arguments), self._owner, header)
         job = Job(header, chunks, arguments, table, options, runtime)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pluggy import PluginManager
 
+    from wren.config import Config
     from wren.spi import Compute, Monitor, Storage
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PACKAGES",
     "Kind",
     "PluginInfo",
+    "check_sections",
     "installed",
     "load",
     "load_compute",
@@ -86,6 +88,12 @@ def installed(kind: Kind) -> list[PluginInfo]:
 
     found = {_info(kind, point) for point in entry_points(group=f"wren.{kind}")}
     return sorted(found, key=lambda info: (info.name, info.distribution))
+
+
+def check_sections(config: "Config") -> None:
+    """ConfigError for a section that is none of core's and no plugin's, but nearly."""
+    if config.sections:
+        config.check_sections(["wren", *(info.name for kind in KINDS for info in installed(kind))])
 
 
 def shadowed(info: PluginInfo) -> bool:

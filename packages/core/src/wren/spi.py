@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVa
 
 from wren import wire
 from wren.errors import BackendError, CallError, PluginFault, Unsupported
+from wren.worker.listing import ObjectInfo
 
 __all__ = [
     "Alive",
@@ -409,15 +410,6 @@ def escaped(name: str, error: Exception) -> PluginFault:
     return wrong
 
 
-class ObjectInfo(NamedTuple):
-    """An object as it is listed; `mtime` in epoch seconds."""
-
-    key: str
-    size: int
-    mtime: float
-    etag: str
-
-
 class Storage(ABC, Generic[Options]):
     """Objects by bucket and key: primitives only, on which core builds what users see.
 
@@ -470,8 +462,15 @@ class Storage(ABC, Generic[Options]):
         """How workers open it: a light module's `wren.worker.run.WorkerStorage`.  Feature.WORKER."""
         raise Unsupported(f"workers cannot open the {self.name} storage")
 
+    def client(self) -> wire.Handle:
+        """How workers make a client of the storage's SDK, for functions with a parameter that is named as the storage.
+
+        Its target is called for each call; what is a context manager is entered before the call and left after it.
+        """
+        raise Unsupported(f"the {self.name} storage has no client that functions could be given")
+
     def secrets(self) -> Mapping[str, str]:
-        """Environment variables that `worker()` needs where it runs: they go by `deploy`, never by a payload."""
+        """Environment variables that `worker()` and `client()` need: they go by `deploy`, never by a payload."""
         return {}
 
     def check(self) -> Iterator[Check]:
@@ -531,8 +530,12 @@ class Monitor(ABC, Generic[Options]):
     def close_job(self, header: wire.Header) -> None:
         """Watch it no more.  Idempotent."""
 
+    def client(self) -> wire.Handle:
+        """The same as `Storage.client`, for functions with a parameter that is named as the monitor."""
+        raise Unsupported(f"the {self.name} monitor has no client that functions could be given")
+
     def secrets(self) -> Mapping[str, str]:
-        """Environment variables that reporters need where they run: they go by `Compute.deploy`."""
+        """Environment variables that reporters and `client()` need where they run: they go by `Compute.deploy`."""
         return {}
 
     def check(self) -> Iterator[Check]:

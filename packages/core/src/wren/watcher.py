@@ -29,7 +29,8 @@ class Watcher:
     """A monitor and the thread that asks it, which lives while there are jobs to watch."""
 
     def __init__(self, executor_id: str, monitor: Monitor[Any], storage: Storage[Any], tracker: Tracker) -> None:
-        self._executor_id, self._monitor, self._storage, self._tracker = executor_id, monitor, storage, tracker
+        self._executor_id, self._storage, self._tracker = executor_id, storage, tracker
+        self.monitor = monitor
         self._lock = threading.Lock()
         self._jobs: set[str] = set()
         self._asking = False
@@ -39,23 +40,23 @@ class Watcher:
 
     def open(self, job: Job) -> Handle | None:
         """Watch a job, before anything of it is invoked: how its workers report, None if they need not."""
-        reporter = self._try(lambda: self._monitor.open_job(job.header, len(job.table), self._storage))
+        reporter = self._try(lambda: self.monitor.open_job(job.header, len(job.table), self._storage))
         with self._lock:
             self._jobs.add(job.header.job)
             if self._asking:
                 return reporter
             self._asking = True
-        callbacks.apart(self._ask, f"wren-monitor-{self._monitor.name}")
+        callbacks.apart(self._ask, f"wren-monitor-{self.monitor.name}")
         return reporter
 
     def close(self, job: Job) -> None:
         """The job is over.  Idempotent."""
-        self._try(lambda: self._monitor.close_job(job.header))
+        self._try(lambda: self.monitor.close_job(job.header))
         with self._lock:
             self._jobs.discard(job.header.job)
             over = self._ended and not self._jobs
         if over:
-            self._try(self._monitor.close)
+            self._try(self.monitor.close)
 
     def end(self) -> None:
         """Close the monitor, once the last job is over."""
@@ -63,15 +64,15 @@ class Watcher:
             self._ended = True
             over = not self._jobs
         if over:
-            self._try(self._monitor.close)
+            self._try(self.monitor.close)
 
     def secrets(self) -> Mapping[str, str]:
         """What reporters need where they run."""
-        return self._try(self._monitor.secrets) or {}
+        return self._try(self.monitor.secrets) or {}
 
     def _ask(self) -> None:
         while True:
-            events = self._try(lambda: self._monitor.events(TURN))
+            events = self._try(lambda: self.monitor.events(TURN))
             self._failed = events is None
             for event in events or ():
                 self._tell(event)
@@ -90,7 +91,7 @@ class Watcher:
                 self._tracker.message(event)
         except Exception:  # noqa: BLE001 - one event, of whoever can write to the monitor, must not end the watching
             _log.exception(
-                "an event of the %s monitor could not be taken in", self._monitor.name, executor=self._executor_id
+                "an event of the %s monitor could not be taken in", self.monitor.name, executor=self._executor_id
             )
 
     def _try(self, action: Callable[[], T]) -> T | None:
@@ -101,7 +102,7 @@ class Watcher:
             if not self._failed:
                 _log.warning(
                     "the %s monitor fails, the storage is swept instead: %s",
-                    self._monitor.name,
+                    self.monitor.name,
                     error,
                     exc_info=None if isinstance(error, WrenError) else error,
                     executor=self._executor_id,

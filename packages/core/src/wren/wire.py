@@ -112,6 +112,8 @@ class Header(NamedTuple):
     gathered: bool = False  # results are stored, for a reducer
     inline: int | None = None  # bytes of a result that may ride in a status; larger ones are stored.  None: any
     heartbeat: float | None = None  # seconds between a worker's signs of life, on channels that carry them
+    backend: str = ""  # the storage's name
+    clients: Mapping[str, Handle] = NOTHING  # what makes those of the parameters that are clients of an SDK
     v: int = VERSION
 
     def __repr__(self) -> str:
@@ -347,6 +349,8 @@ def encode(payload: Payload) -> bytes:
     """A payload as JSON, for channels that carry text."""
     header = payload.header
     archive = {} if payload.archive is None else {"archive": _b64(payload.archive)}
+    backend = {"backend": header.backend} if header.backend else {}
+    clients = {name: _encode_record(handle) for name, handle in header.clients.items()}
     return _dump(
         {
             "v": header.v,
@@ -370,6 +374,8 @@ def encode(payload: Payload) -> bytes:
             "heartbeat": header.heartbeat,
             "code": None if payload.code is None else _b64(payload.code),
             **archive,
+            **backend,
+            **({"clients": clients} if clients else {}),
         }
     )
 
@@ -394,6 +400,8 @@ def decode(data: Buffer) -> Payload:
         gathered=raw["gathered"],
         inline=raw["inline"],
         heartbeat=raw["heartbeat"],
+        backend=raw.get("backend", ""),
+        clients={name: _decode_record(Handle, each) for name, each in raw.get("clients", NOTHING).items()},
         v=raw["v"],
     )
     calls = [Call(call["id"], _decode_args(call["args"])) for call in raw["calls"]]

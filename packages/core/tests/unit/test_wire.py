@@ -60,6 +60,8 @@ headers = st.builds(
     gathered=st.booleans(),
     inline=st.none() | numbers,
     heartbeat=st.none() | times,
+    backend=text,
+    clients=st.dictionaries(text, handles, max_size=2),
     v=st.just(wire.VERSION),
 )
 calls = st.builds(Call, numbers, st.binary(max_size=100) | spans | gathers)
@@ -139,7 +141,10 @@ def with_unknown_keys(raw: Any) -> Any:
     if isinstance(raw, list):
         return [with_unknown_keys(item) for item in raw]
     if isinstance(raw, dict):
-        kept = {name: value if name in ("env", "options") else with_unknown_keys(value) for name, value in raw.items()}
+        kept = {
+            name: value if name in ("clients", "env", "options") else with_unknown_keys(value)
+            for name, value in raw.items()
+        }
         return {"from_the_future": {"v": 2}, **kept}
     return raw
 

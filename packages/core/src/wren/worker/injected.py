@@ -1,78 +1,78 @@
 """What functions get for the parameters that wren fills in."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from wren.wire import Buffer
 from wren.worker.nested import process
+
+if TYPE_CHECKING:
+    from wren.worker.objects import Primitives, Storage
 
 STORAGES: Final = frozenset({"storage", "internal_storage"})
 
 
-class _Worker(Protocol):
-    """Of `wren.worker.run.WorkerStorage` what is needed here."""
+class Injected:
+    """The parameters of one call that wren fills in, from before it until it is over."""
 
-    def put(self, bucket: str, key: str, chunks: Sequence[Buffer]) -> None: ...
+    def __init__(self) -> None:
+        self._entered: list[Any] = []  # the context managers among them
+        self._pid = os.getpid()
 
-    def get(
-        self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
-    ) -> bytes: ...
+    def fill_in(self, names: Sequence[str], call: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of a call: those that were given, and the parameters `names` that were not.
 
+        Raises what opening a storage, and making a client, does.
+        """
+        kwargs = dict(given)
+        for name in names:
+            if name in given:
+                continue
+            if name == "id":
+                kwargs[name] = call
+            elif name in STORAGES:
+                from wren.worker.objects import opened_here
 
-class Storage:
-    """The executor's storage, in a function that asks for it.  `bucket`: the one that the executor uses itself."""
+                kwargs[name] = opened_here()
+            else:
+                kwargs[name] = self._client(name)
+        return kwargs
 
-    def __init__(self, worker: _Worker, bucket: str) -> None:
-        self._worker = worker
-        self.bucket = bucket
+    def _client(self, name: str) -> Any:
+        handle = process.clients.get(name)
+        if handle is None:
+            from wren.errors import CallError
 
-    def put_object(self, bucket: str, key: str, data: Buffer) -> None:
-        """Write an object, wholly or not at all, in the place of one that is there."""
-        if not isinstance(data, bytes | bytearray | memoryview):
-            kind = type(data).__name__  # type: ignore[unreachable]  # the type checker believes the annotation
-            raise TypeError(f"what is to be put into {bucket}/{key} is of type {kind}: give bytes")
-        self._worker.put(bucket, key, [data])
+            raise CallError(
+                f"a call that runs within another gets {name} only where that one has a parameter for it, too: "
+                "give it one, or return the future"
+            )
+        from wren.worker.run import open_handle
 
-    def get_object(self, bucket: str, key: str) -> bytes:
-        """The content of an object; `wren.errors.NoSuchKey` if there is none."""
-        return self.get_range(bucket, key, 0, None)
+        client = open_handle(handle)
+        if not hasattr(type(client), "__exit__"):
+            return client
+        entered = client.__enter__()
+        self._entered.append(client)
+        return entered
 
-    def get_range(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None = None) -> bytes:
-        """Bytes `start` to `stop` of an object; `wren.errors.PreconditionFailed` if it has another etag."""
-        try:
-            return self._worker.get(bucket, key, start, stop, if_match=etag)
-        except FileNotFoundError as error:
-            from wren.errors import NoSuchKey
+    def leave(self) -> None:
+        """The call is over.  What that raises is printed, as all that a call has to say beside its result."""
+        while self._entered and os.getpid() == self._pid:  # of a forked child they are not
+            try:
+                self._entered.pop().__exit__(None, None, None)
+            except Exception:  # noqa: BLE001 - of an SDK; the call has its result
+                import traceback
 
-            raise NoSuchKey(f"there is no object {bucket}/{key}") from error
-
-    def __repr__(self) -> str:
-        return f"<wren.Storage {self.bucket}>"
-
-
-def fill_in(names: Sequence[str], call: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of a call: those that were given, and the parameters `names` that were not.
-
-    Raises what opening the storage does.
-    """
-    kwargs = dict(given)
-    for name in names:
-        if name not in given:
-            kwargs[name] = call if name == "id" else _storage()
-    return kwargs
-
-
-def _storage() -> Any:
-    if process.storage is None:
-        from wren.errors import CallError
-
-        raise CallError(
-            "a call that runs within another gets a storage only where that one has a parameter for it, too: "
-            "give it one, or return the future"
-        )
-    return process.storage()
+                traceback.print_exc()
 
 
-def storage_of(bucket: str, opened: Callable[[], _Worker]) -> Callable[[], Storage]:
+def storage_of(backend: str, bucket: str, opened: Callable[[], "Primitives"]) -> "Callable[[], Storage]":
     """What opens a job's storage for its functions."""
-    return lambda: Storage(opened(), bucket)
+
+    def storage() -> "Storage":
+        from wren.worker.objects import Storage
+
+        return Storage.over(opened(), backend, bucket)
+
+    return storage

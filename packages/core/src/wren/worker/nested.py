@@ -7,10 +7,10 @@ be anywhere, in a reducer for instance.
 
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from wren.wire import Buffer
+from wren.wire import Buffer, Handle
 
 DEEPEST: Final = 100  # calls whose result is a call whose result is a call ...
 
@@ -25,11 +25,12 @@ class Recorder(Protocol):
 class _Process:
     """What this process is; shells say so when it begins, before they load any function."""
 
-    __slots__ = ("is_worker", "recorder", "storage")
+    __slots__ = ("clients", "is_worker", "recorder", "storage")
 
     def __init__(self) -> None:
         self.is_worker = False  # executors are deferred here
         self.storage: Callable[[], Any] | None = None  # opens that of the call that runs, as functions get it
+        self.clients: Mapping[str, Handle] = {}  # what makes those that it may ask for, by its parameters' names
         self.recorder: Recorder | None = None  # from the first executor on: before it nobody need be asked
 
 

@@ -1,36 +1,31 @@
 """What users see of a storage, the same in a program and in its functions: objects, files, and objects without a name.
 
-It is built on primitives that each storage has on both sides.  Standard library only, for workers import it.
+It is built on primitives that each storage has on both sides: `wren.spi.Storage`, and `wren.worker.run.WorkerStorage`.
+Users come here by `wren.Storage`; a worker imports this when a function asks for the storage.  Standard library only.
 """
 
-import io
+import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, TypeAlias
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, NoReturn, Protocol, Self, TypeAlias, overload
 
 from wren.wire import Buffer
-from wren.worker.lines import Lines
+from wren.worker.bodies import Body, Source
+from wren.worker.content import Content
+from wren.worker.listing import ObjectInfo
+from wren.worker.nested import process
 
-__all__ = ["CloudObject", "ObjectInfo", "Objects"]
+__all__ = ["CloudObject", "ObjectInfo", "Storage"]
 
-BLOCK: Final = 8 << 20  # bytes that are moved at once
-THREADS: Final = 8  # ranges of a file that are fetched at the same time
 TEMPORARY: Final = "wren.objects"  # the prefix of objects that were given no key
 
-Body: TypeAlias = Buffer | str | BinaryIO | Iterable[Buffer]
 Range: TypeAlias = tuple[int, int | None]
-
-
-class ObjectInfo(NamedTuple):
-    """An object as it is listed; `mtime` in epoch seconds."""
-
-    key: str
-    size: int
-    mtime: float
-    etag: str
+Name: TypeAlias = str | os.PathLike[str]
 
 
 class CloudObject(NamedTuple):
@@ -42,7 +37,7 @@ class CloudObject(NamedTuple):
 
 
 class Primitives(Protocol):
-    """Of a storage what is needed here: of `wren.spi.Storage`, or a worker's half of one."""
+    """Of a storage what is needed here: a client's, or a worker's half of one."""
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer]) -> None: ...
 
@@ -50,192 +45,314 @@ class Primitives(Protocol):
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes: ...
 
-    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterable[tuple[Any, ...]]: ...
+    def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterable[tuple[str, int, float, str]]: ...
+
+    def head(self, bucket: str, key: str) -> tuple[str, int, float, str]: ...
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None: ...
 
 
-class Objects:
-    """Objects of a storage.  Every method raises `wren.errors.StorageError`, and NoSuchKey where there is no object."""
+class Storage:
+    """Objects of a storage, by bucket and key.  May be shared by threads; a context manager, which closes it.
 
-    def __init__(self, primitives: Primitives, name: str, bucket: str) -> None:
-        self._primitives, self._name = primitives, name
-        self.bucket = bucket  # the one that the executor uses itself
+    `config` is a mapping of sections that overrides the configuration file key by key; `backend` is a storage's name,
+    by default the configuration's, else localhost.  In a function, without either, it is the storage of the call's
+    executor, which the parameter `storage` gives as well.  `backend` and `bucket` say where wren's own objects are.
+
+    Every method raises `wren.errors.StorageError`, and `wren.StorageNoSuchKey` where there is no object of that key;
+    TypeError and ValueError for arguments that can be none.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None, backend: str | None = None) -> None:
+        if process.is_worker and config is None and backend is None:
+            here: Storage = opened_here()
+            self._hold(here._primitives, here.backend, here.bucket, None)
+            return
+        from wren.storage import open_storage
+
+        opened = open_storage(config, backend)
+        self._hold(opened, opened.name, opened.bucket, opened.close)
+
+    @classmethod
+    def over(cls, primitives: Primitives, backend: str, bucket: str) -> Self:
+        """That of an executor, which sees to closing it."""
+        made = cls.__new__(cls)
+        made._hold(primitives, backend, bucket, None)
+        return made
+
+    def _hold(self, primitives: Primitives, backend: str, bucket: str, close: Callable[[], None] | None) -> None:
+        self._primitives, self._close, self._closed = primitives, close, False
+        self.backend, self.bucket = backend, bucket
 
     # ---- objects
 
     def put_object(self, bucket: str, key: str, body: Body) -> None:
         """Write an object, wholly or not at all, in the place of one that is there.
 
-        `body`: bytes, text, which is encoded as UTF-8, a binary file, which is read from where it is, or chunks.
+        `body`: bytes or another buffer, text, which is encoded as UTF-8, a binary file, which is read from where it is,
+        or an iterable of chunks.  Files and chunks are streamed; what they raise comes out as it is.
         """
-        self._primitives.put(bucket, key, _chunks(body, f"{bucket}/{key}"))
+        name = _object(bucket, key)
+        source = Source(body, name)
+        try:
+            with self._asked(name):
+                self._primitives.put(bucket, key, source)
+        except Exception:
+            if source.error is not None:
+                raise source.error from None
+            raise
+
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        stream: Literal[False] = False,
+        extra_get_args: Mapping[str, Any] | None = None,
+        *,
+        range: Range | None = None,
+    ) -> bytes: ...
+
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        stream: bool,
+        extra_get_args: Mapping[str, Any] | None = None,
+        *,
+        range: Range | None = None,
+    ) -> Any: ...
 
     def get_object(
         self,
         bucket: str,
         key: str,
         stream: bool = False,
+        extra_get_args: Mapping[str, Any] | None = None,
+        *,
         range: Range | None = None,
     ) -> Any:
-        """The content of an object: bytes, or with `stream` a binary stream that holds a block of it at a time.
+        """The content of an object: bytes, or with `stream` an `io.BufferedReader`, which holds some MiB of it.
 
-        `range`: from which byte to which, the last left out; None for the end.
+        `range`: from which byte to which, the last left out, None for the end; a negative first one counts from there.
+        `extra_get_args` may have the same as `{"Range": "bytes=0-99"}`.  An object that is overwritten while it is read
+        is `wren.errors.PreconditionFailed`: what was read is never of two versions.
         """
-        if stream:
-            return io.BufferedReader(_Stream(self._opened(bucket, key), range), 1 << 16)
-        start, stop = range or (0, None)
-        return self._get(bucket, key, start, stop)
+        content = self._content(bucket, key)
+        start, stop = _bounds(range, extra_get_args)
+        return content.stream(start, stop) if stream else content.read(start, stop)
 
     def head_object(self, bucket: str, key: str) -> ObjectInfo:
-        """Size, time and etag of an object."""
-        found = next(iter(self._primitives.list(bucket, key)), None)  # in order: the key itself comes first
-        if found is None or found[0] != key:
-            _missing(bucket, key)
-        return ObjectInfo(*found)
+        """Size in bytes, time in epoch seconds and etag of an object."""
+        with self._asked(_object(bucket, key)):
+            return ObjectInfo(*self._primitives.head(bucket, key))
 
     def delete_object(self, bucket: str, key: str) -> None:
         """Remove an object; no error if there is none."""
-        self._primitives.delete(bucket, [key])
+        self.delete_objects(bucket, [key])
 
-    def delete_objects(self, bucket: str, keys: Iterable[str]) -> None:
+    def delete_objects(self, bucket: str, key_list: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error."""
-        self._primitives.delete(bucket, keys)
+        if isinstance(key_list, str):
+            raise TypeError(f"key_list is {key_list!r}: give a list of keys")
+        keys = list(key_list)
+        for key in keys:
+            _object(bucket, key)
+        if keys:
+            with self._asked(f"{bucket}/{keys[0]}" if len(keys) == 1 else f"{len(keys)} objects of {bucket}"):
+                self._primitives.delete(bucket, keys)
 
-    def list_objects(self, bucket: str, prefix: str = "") -> list[ObjectInfo]:
-        """The objects whose keys begin so, in the order of their keys."""
-        return [ObjectInfo(*found) for found in self._primitives.list(bucket, prefix)]
+    def list_objects(self, bucket: str, prefix: str | None = None) -> list[ObjectInfo]:
+        """The objects whose keys begin with `prefix`, in the order of their keys."""
+        _text("bucket", bucket)
+        if prefix:
+            _text("prefix", prefix)
+        with self._asked(f"{bucket}/{prefix or ''}"):
+            return [ObjectInfo(*found) for found in self._primitives.list(bucket, prefix or "")]
 
-    def list_keys(self, bucket: str, prefix: str = "") -> list[str]:
+    def list_keys(self, bucket: str, prefix: str | None = None) -> list[str]:
         """Their keys."""
-        return [found[0] for found in self._primitives.list(bucket, prefix)]
+        return [found.key for found in self.list_objects(bucket, prefix)]
 
     # ---- files
 
-    def upload_file(self, path: str | os.PathLike[str], bucket: str, key: str | None = None) -> None:
+    def upload_file(self, file_name: Name, bucket: str, key: str | None = None) -> None:
         """Write a file's content as an object, by default under the file's name."""
-        with Path(path).open("rb") as file:
-            self.put_object(bucket, key or Path(path).name, file)
+        path = Path(file_name)
+        with path.open("rb") as file:
+            self.put_object(bucket, path.name if key is None else key, file)
 
-    def download_file(self, bucket: str, key: str, path: str | os.PathLike[str] | None = None) -> None:
-        """Write an object's content into a file, by default of the key's last part here; wholly or not at all."""
-        target = Path(path or key.rpartition("/")[2])
-        source = self._opened(bucket, key)
-        temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-        try:
-            with temporary.open("xb") as file, ThreadPoolExecutor(THREADS) as threads:
-                starts = range(0, source.size, BLOCK)
-                fetch = partial(_fetch, source.read, source.size, file.fileno())
-                for _ in threads.map(fetch, starts):
-                    pass
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def download_file(self, bucket: str, key: str, file_name: Name | None = None) -> None:
+        """Write an object's content into a file, wholly or not at all; by default into one of the key's last part here.
+
+        Raises OSError where the file cannot be made.
+        """
+        content = self._content(bucket, key)
+        target = Path(key.rpartition("/")[2] if file_name is None else file_name)
+        if not target.name:
+            raise ValueError(f"the key {key!r} ends without the name of a file: give file_name")
+        with _new_file(target) as file:
+            for block in content.blocks(0, None):
+                file.write(block)
 
     # ---- objects without a name
 
     def put_cloudobject(self, body: Body, bucket: str | None = None, key: str | None = None) -> CloudObject:
         """Write an object, by default under a new key in the executor's bucket, and say where it is."""
-        made = CloudObject(self._name, bucket or self.bucket, key or f"{TEMPORARY}/{os.urandom(16).hex()}")
+        made = CloudObject(self.backend, bucket or self.bucket, key or f"{TEMPORARY}/{os.urandom(16).hex()}")
         self.put_object(made.bucket, made.key, body)
         return made
 
     def get_cloudobject(self, cloudobject: CloudObject, stream: bool = False) -> Any:
         """As `get_object`."""
-        self._check(cloudobject)
-        return self.get_object(cloudobject.bucket, cloudobject.key, stream)
+        _, bucket, key = self._mine(cloudobject)
+        return self.get_object(bucket, key, stream)
 
     def delete_cloudobject(self, cloudobject: CloudObject) -> None:
-        """Remove one."""
+        """Remove one; no error if it is not there."""
         self.delete_cloudobjects([cloudobject])
 
     def delete_cloudobjects(self, cloudobjects: Iterable[CloudObject]) -> None:
         """Remove them; those that are not there are no error."""
         keys: dict[str, list[str]] = {}
         for each in cloudobjects:
-            self._check(each)
-            keys.setdefault(each.bucket, []).append(each.key)
+            _, bucket, key = self._mine(each)
+            keys.setdefault(bucket, []).append(key)
         for bucket, some in keys.items():
-            self._primitives.delete(bucket, some)
+            self.delete_objects(bucket, some)
 
     put_cobject, get_cobject = put_cloudobject, get_cloudobject
     delete_cobject, delete_cobjects = delete_cloudobject, delete_cloudobjects
 
+    # ---- the end
+
+    def close(self) -> None:
+        """Let go of connections.  Idempotent; what is asked of it later is a StorageError."""
+        self._closed, close, self._close = True, self._close, None
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled: give the function a parameter named storage, which it gets")
+
     def __repr__(self) -> str:
-        return f"<wren.Storage {self._name}, {self.bucket}>"
+        return f"<wren.Storage {self.backend}, bucket {self.bucket}>"
 
     # ---- what they share
 
     def get_range(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None) -> bytes:
-        """Bytes of an object; PreconditionFailed if it has another etag."""
-        return self._get(bucket, key, start, stop, etag)
-
-    def _get(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None = None) -> bytes:
-        try:
+        """Bytes of an object, by one request; `wren.errors.PreconditionFailed` if it has another etag."""
+        with self._asked(f"{bucket}/{key}"):
             return self._primitives.get(bucket, key, start, stop, if_match=etag)
-        except FileNotFoundError:
-            _missing(bucket, key)
 
-    def _opened(self, bucket: str, key: str) -> "_Opened":
-        """An object as it is now: what is read of it later is of the same one, or PreconditionFailed."""
-        info = self.head_object(bucket, key)
-        return _Opened(info.size, lambda start, stop: self._get(bucket, key, start, stop, info.etag))
+    def _content(self, bucket: str, key: str) -> Content:
+        name = _object(bucket, key)
+        return Content(name, partial(self.get_range, bucket, key), partial(self.head_object, bucket, key))
 
-    def _check(self, cloudobject: CloudObject) -> None:
-        if cloudobject.backend != self._name:
+    def _mine(self, cloudobject: CloudObject) -> CloudObject:
+        if not isinstance(cloudobject, CloudObject):
+            raise TypeError(f"the cloud object is {cloudobject!r}: give what put_cloudobject has returned")
+        if cloudobject.backend != self.backend:
             from wren.errors import StorageError
 
-            raise StorageError(f"{cloudobject} is in another storage than {self._name}: open that one")
+            raise StorageError(f"{cloudobject} is in another storage than {self.backend}: open that one")
+        return cloudobject
+
+    @contextmanager
+    def _asked(self, name: str) -> Iterator[None]:
+        """Have what a worker's half raises come out as what a client's does."""
+        from wren.errors import NoSuchKey, StorageError, WrenError
+
+        if self._closed:
+            raise StorageError(f"{self!r} is closed, and {name} was asked for: make another one")
+        try:
+            yield
+        except WrenError:
+            raise
+        except FileNotFoundError as error:
+            raise NoSuchKey(f"there is no object {name} in the {self.backend} storage") from error
+        except Exception as error:
+            raise StorageError(f"the {self.backend} storage cannot use {name}: {error}") from error
 
 
-class _Opened(NamedTuple):
-    size: int
-    read: Callable[[int, int], bytes]
+def opened_here() -> Any:
+    """The storage of the call that runs in this process."""
+    if process.storage is None:
+        from wren.errors import CallError
+
+        raise CallError(
+            "this call has no storage open: give its function, or the one that it runs within, a parameter named "
+            "storage, or return the future"
+        )
+    return process.storage()
 
 
-class _Stream(Lines):
-    """A range of an object."""
-
-    def __init__(self, source: _Opened, given: Range | None) -> None:
-        start, stop = given or (0, None)
-        stop = source.size if stop is None else min(stop, source.size)
-        start = min(start, stop)
-        # Of the range alone the first line begins where it does, and the last ends there.
-        super().__init__(lambda first, last: source.read(start + first, start + last), stop - start, 0, stop - start)
+def _text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is of type {type(value).__name__}: give a str")
+    if not value:
+        raise ValueError(f"{name} is {value!r}: give one that is not empty")
 
 
-def _fetch(read: Callable[[int, int], bytes], size: int, fd: int, start: int) -> None:
-    data = memoryview(read(start, min(start + BLOCK, size)))
-    while data:
-        written = os.pwrite(fd, data, start)
-        data, start = data[written:], start + written
+def _object(bucket: str, key: str) -> str:
+    """An object's name for people."""
+    _text("bucket", bucket)
+    _text("key", key)
+    return f"{bucket}/{key}"
 
 
-def _chunks(body: Any, name: str) -> Iterable[Buffer]:
-    if isinstance(body, str):
-        return [body.encode()]
-    if isinstance(body, bytes | bytearray | memoryview):
-        return [body]
-    if hasattr(body, "read"):
-        return iter(partial(_some, body, name), b"")
-    if isinstance(body, Iterable) and not isinstance(body, Mapping):
-        return map(partial(_whole, name), body)
-    raise TypeError(
-        f"what is to be put into {name} is of type {type(body).__name__}: give bytes, text or a binary file"
-    )
+def _bounds(given: Range | None, extra: Mapping[str, Any] | None) -> Range:
+    """The range that was asked for in either way."""
+    if extra:
+        others = [name for name in extra if name != "Range"]
+        if others:
+            raise ValueError(f"extra_get_args has {others[0]!r}: give Range, which is all that it may have")
+        if given is not None:
+            raise ValueError(f"range is {given!r}, and extra_get_args has a Range, too: give one of them")
+        given = _http_range(extra["Range"])
+    if given is None:
+        return 0, None
+    try:
+        start, stop = given
+        start, stop = index(start), None if stop is None else index(stop)
+        if stop is None or 0 <= start <= stop:
+            return start, stop
+    except (TypeError, ValueError):  # no pair of numbers
+        pass
+    raise ValueError(f"range is {given!r}: give (start, stop) in bytes, such as (0, 100) or (100, None)")
 
 
-def _some(file: Any, name: str) -> Buffer:
-    return _whole(name, file.read(BLOCK))
+def _http_range(text: object) -> Range:
+    import re
+
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text) if isinstance(text, str) else None
+    if found is None or not (found[1] or found[2]):
+        raise ValueError(f"extra_get_args has the Range {text!r}: give it as bytes=0-99, bytes=100- or bytes=-100")
+    if not found[1]:
+        return (-int(found[2]), None) if int(found[2]) else (0, 0)
+    return int(found[1]), int(found[2]) + 1 if found[2] else None
 
 
-def _whole(name: str, chunk: Any) -> Buffer:
-    if not isinstance(chunk, bytes | bytearray | memoryview):
-        raise TypeError(f"a part of what is to be put into {name} is of type {type(chunk).__name__}: give bytes")
-    return chunk
-
-
-def _missing(bucket: str, key: str) -> NoReturn:
-    from wren.errors import NoSuchKey
-
-    raise NoSuchKey(f"there is no object {bucket}/{key}") from None
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A file beside the target, which takes its place when it is written, and is removed if that fails."""
+    if target.exists() and not target.is_file():  # a device would be replaced, too
+        raise OSError(errno.EINVAL, "an object cannot be written there, as it is no file", str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such directory to write an object into", str(target.parent))
+    temporary = target.with_name(f".wren-{os.urandom(8).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

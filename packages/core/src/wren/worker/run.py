@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wren import wire
 from wren.wire import Blob, Buffer, CallStatus, Failure, Gather, Handle, Header, Payload, Span, State
-from wren.worker.injected import fill_in, storage_of
+from wren.worker.injected import Injected, storage_of
 from wren.worker.nested import process
 from wren.worker.stream import FAILED, NESTED, PICKLED, PLAIN, PLAIN_LIMIT, SCALARS, SIZE, STORED, pickle_chunks
 
@@ -119,13 +119,18 @@ def run_call(
         args, kwargs = load()
     except BaseException as error:  # noqa: BLE001 - as above
         return _not_loaded(error)
-    process.storage = storage_of(header.bucket, storage) if header.storage is not None else None
+    process.storage = storage_of(header.backend, header.bucket, storage) if header.storage is not None else None
+    process.clients = header.clients
+    pid, injected = os.getpid(), Injected()
     try:
-        kwargs = fill_in(header.inject, call, kwargs) if header.inject else kwargs
+        kwargs = injected.fill_in(header.inject, call, kwargs) if header.inject else kwargs
     except Exception as error:  # noqa: BLE001 - whatever opening a storage raises
-        return FAILED, failure(error, kind="storage", message="the storage cannot be opened")
-    pid = os.getpid()
-    result = run(function, args, kwargs)
+        return FAILED, failure(error, kind="storage", message="what its parameters ask for cannot be opened")
+    else:
+        result = run(function, args, kwargs)
+    finally:
+        injected.leave()
+        process.storage, process.clients = None, wire.NOTHING  # the next call is another job's
     if os.getpid() != pid:  # the function forked, and this is the child: the result is the parent's to store
         return result
     return _keep(header, call, attempt, result, storage)
