@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent
 CORE = ROOT / "packages" / "core"
 PACKAGES = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 COVERAGE = ROOT / ".nox" / ".coverage"
-CHECKED = ("noxfile.py", "bench", "src", "tests")  # whose types are checked, in the root and in each package
+CHECKED = ("noxfile.py", "bench", "examples", "src", "tests")  # whose types are checked, in the root and in each package
 
 # Pre-releases and virtual environments are left out; Debian's python3 without python3-venv has no ensurepip.
 USABLE = "import ensurepip, sys, venv; sys.exit(sys.prefix != sys.base_prefix or sys.version_info[3] != 'final')"
@@ -194,7 +194,8 @@ def types(session: nox.Session) -> None:
     sources = [package / "src" for package in PACKAGES.values()]
     for folder in (ROOT, *PACKAGES.values()):
         targets = [str(path) for path in (folder / name for name in CHECKED) if path.exists()]
-        bases = os.pathsep.join(map(str, [*sources, folder / "tests"]))
+        # The root's tests are named as pytest names them, by their path from here: packages' tests use its services.
+        bases = os.pathsep.join(map(str, [*sources, ROOT if folder == ROOT else folder / "tests"]))
         session.run("mypy", *targets, env={"MYPYPATH": bases})
 
 

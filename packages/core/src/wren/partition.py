@@ -1,23 +1,28 @@
 """Objects and URLs to parts: what `map` makes of elements for a parameter `obj` or `url`."""
 
 import itertools
-import re
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren.binding import Bound
-from wren.errors import BindingError, NoSuchKey, Unsupported
+from wren.errors import BindingError, NoSuchKey, StorageError, Unsupported
+from wren.globs import is_glob, matcher, plain_prefix
 from wren.spi import Feature, Storage
 from wren.worker.partition import LocalFile, Partition, Source, StorageObject, Whole, file_etag
 
 __all__ = ["expand"]
 
 SCHEMES: Final = {"cos": "ibm_cos"}  # the storage that a scheme names
-_GLOB: Final = re.compile(r"[*?\[]")
+THREADS: Final = 32  # elements that are looked up at the same time
+MOST: Final = 1_000_000  # parts of an object
+
+Sources: TypeAlias = Sequence[Source | Whole]
 
 
 class Parts(NamedTuple):
@@ -34,15 +39,21 @@ def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n:
     """
     name = bound.parted
     assert name is not None
+    find: Callable[[Any], Sources] = _url if name == "url" else partial(_sources, storage=storage)
+    given = bound.kwargs or [{}] * len(bound.args)
+    found = _all_of(find, [named[name] for named in given if name in named])
+    if name == "url":
+        _warn_of_wholes(found)
+    sources = iter(found)
     args: list[tuple[Any, ...]] = []
     kwargs: list[dict[str, Any]] = []
     objects: list[int] = []
     count = 0
-    for positional, named in zip(bound.args, bound.kwargs or [{}] * len(bound.args), strict=True):
+    for positional, named in zip(bound.args, given, strict=True):
         if name in named:
-            find = _urls if name == "url" else partial(_sources, storage=storage)
-            found = [_parts_of(source, chunk_size, chunk_n) for source in find(named[name])]
-            calls = [[{**named, name: part} for part in parts] for parts in found]
+            calls = [
+                [{**named, name: part} for part in _parts_of(source, chunk_size, chunk_n)] for source in next(sources)
+            ]
         else:  # its default will do
             calls = [[named]]
         for parts in calls:
@@ -51,6 +62,22 @@ def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n:
             objects += [count] * len(parts)
             count += 1
     return Parts(bound._replace(args=args, kwargs=kwargs), objects)
+
+
+def _all_of(find: Callable[[Any], Sources], elements: Sequence[Any]) -> list[Sources]:
+    """What each element means; one after the other would take a while of a service that is far away."""
+    if len(elements) < 2:
+        found = list(map(find, elements))
+    else:
+        with ThreadPoolExecutor(min(THREADS, len(elements)), "wren-partition") as threads:
+            found = list(threads.map(find, elements))
+    return found
+
+
+def _warn_of_wholes(found: Sequence[Sources]) -> None:
+    for source in itertools.chain.from_iterable(found):
+        if not isinstance(source, Source):
+            warnings.warn(f"{source.shown} cannot be read in ranges, and is one part", stacklevel=_users_frame())
 
 
 def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple[int, int]]:
@@ -70,10 +97,15 @@ def ranges(size: int, chunk_size: int | None, chunk_n: int | None) -> list[tuple
 
 def _parts_of(source: Source | Whole, chunk_size: int | None, chunk_n: int | None) -> list[Partition]:
     """The parts of one object, in order."""
-    found = ranges(source.size, chunk_size, chunk_n)
-    return [
-        Partition(source, number, len(found), start, stop, stop - start) for number, (start, stop) in enumerate(found)
-    ]
+    size = source.size
+    if chunk_size is None and chunk_n is None:
+        return [Partition(source, 0, 1, 0, size)]
+    if min(size, chunk_n or size // (chunk_size or 1)) > MOST:
+        raise BindingError(
+            f"{source.shown} of {size} bytes would be more than {MOST} parts: give a larger chunk_size, or less chunk_n"
+        )
+    found = ranges(size, chunk_size, chunk_n)
+    return [Partition(source, number, len(found), start, stop) for number, (start, stop) in enumerate(found)]
 
 
 def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
@@ -81,7 +113,7 @@ def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
 
     Raises BindingError for what is none, NoSuchKey where nothing is, StorageError where the storage cannot be asked.
     """
-    if isinstance(element, Path) or (isinstance(element, str) and element.startswith(("/", "./", "../", "~/"))):
+    if isinstance(element, os.PathLike) or (isinstance(element, str) and element.startswith(("/", "./", "../", "~/"))):
         return _files(Path(element).expanduser(), storage)
     if not isinstance(element, str):
         raise BindingError(f"obj is {element!r}: give a name such as bucket/key, cos://bucket/prefix/ or a local path")
@@ -89,7 +121,8 @@ def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
     if separator:
         wanted = SCHEMES.get(scheme)
         if wanted is None:
-            raise BindingError(f"obj is {element!r}: {scheme}:// names no storage; give cos://bucket/key or bucket/key")
+            cure = "ask for a parameter url" if scheme in ("http", "https") else "give cos://bucket/key or bucket/key"
+            raise BindingError(f"obj is {_shown(element)!r}: {scheme}:// names no storage; {cure}")
         if wanted != storage.name:
             raise BindingError(
                 f"obj is {element!r}, which is in the storage {wanted}, and the executor's is {storage.name}: "
@@ -105,33 +138,49 @@ def _sources(element: Any, storage: Storage[Any]) -> list[Source]:
     return list(_objects(element, bucket, key, storage))
 
 
-def _urls(element: Any) -> list[Source | Whole]:
+def _url(element: Any) -> Sources:
     if not isinstance(element, str) or not element.lower().startswith(("http://", "https://")):
-        raise BindingError(f"url is {element!r}: give one that begins with http:// or https://")
-    from wren.worker.urls import probe, shown
+        given = _shown(element) if isinstance(element, str) else element
+        raise BindingError(f"url is {given!r}: give one that begins with http:// or https://")
+    from wren.worker.urls import probe
 
-    source = probe(element)
-    if not isinstance(source, Source):
-        warnings.warn(f"{shown(element)} cannot be read in ranges, and is one part", stacklevel=_users_frame())
-    return [source]
+    return [probe(element)]
+
+
+def _shown(url: str) -> str:
+    from wren.worker.web import shown
+
+    return shown(url)
 
 
 def _objects(element: str, bucket: str, key: str, storage: Storage[Any]) -> Iterator[Source]:
-    if key and not key.endswith("/") and not _GLOB.search(key):
-        info = storage.head(bucket, key)
-        yield StorageObject(bucket, info.key, info.size, info.etag)
+    glob = is_glob(key)
+    if key and not key.endswith("/") and not glob:
+        try:
+            info = storage.head(bucket, key)
+        except NoSuchKey as error:
+            raise NoSuchKey(f"{error}{_hint(element, bucket, key, storage)}") from error
+        yield StorageObject(bucket, key, info.size, info.etag)
         return
-    pattern = _GLOB.search(key)
-    matches = _pattern(key) if pattern else None
+    matches = matcher(key).fullmatch if glob else None
     found = False
-    for info in storage.list(bucket, key[: pattern.start()] if pattern else key):
+    for listed, size, _, etag in storage.list(bucket, plain_prefix(key)):
         # Consoles make empty objects in the place of folders.
-        folder = info.key.endswith("/") and not info.size
-        if not folder and (matches is None or info.key == key or matches.fullmatch(info.key)):
+        folder = not size and listed.endswith("/")
+        if not folder and (matches is None or listed == key or matches(listed)):
             found = True
-            yield StorageObject(bucket, info.key, info.size, info.etag)
+            yield StorageObject(bucket, listed, size, etag)
     if not found:
         raise NoSuchKey(f"there is no object for {element!r} in the storage {storage.name}")
+
+
+def _hint(element: str, bucket: str, key: str, storage: Storage[Any]) -> str:
+    """What somebody may have meant who has named an object that is not there."""
+    if any(storage.list(bucket, f"{key}/")):
+        return f"; for all that is below it give {element}/"
+    if storage.name == "localhost" and Path(element).exists():
+        return f"; for the file of this machine give ./{element}"
+    return ""
 
 
 def _files(whole: Path, storage: Storage[Any]) -> list[Source]:
@@ -140,16 +189,28 @@ def _files(whole: Path, storage: Storage[Any]) -> list[Source]:
             f"obj is the local path {str(whole)!r}, which workers of the storage {storage.name} may not have: "
             "put the file into the storage, or use the localhost storage"
         )
-    if whole.is_dir():
-        paths = sorted(whole.rglob("*"))
-    else:
-        top = Path(whole.anchor)
-        paths = [whole] if whole.exists() else sorted(top.glob(str(whole.relative_to(top))))
-    stats = [(each.absolute(), each.stat()) for each in paths if each.is_file()]
-    files: list[Source] = [LocalFile(str(each), stat.st_size, file_etag(stat)) for each, stat in stats]
+    try:
+        stats = [(path.absolute(), path.stat()) for path in _paths(whole) if path.is_file()]
+    except ValueError as error:  # of a pattern
+        raise BindingError(f"obj is the local path {str(whole)!r}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"the local path {str(whole)!r} cannot be looked into: {error}") from error
+    files: list[Source] = [LocalFile(str(path), stat.st_size, file_etag(stat)) for path, stat in stats]
     if not files:
         raise NoSuchKey(f"there is no file {str(whole)!r} on this machine")
     return files
+
+
+def _paths(whole: Path) -> list[Path]:
+    """A path, what is below it where it is a directory, or what it matches, in order."""
+    if whole.is_dir():
+        return sorted(whole.rglob("*"))
+    if whole.exists():
+        return [whole]
+    whole = whole.absolute()
+    top = Path(whole.anchor)
+    pattern = whole / "*" if whole.name == "**" else whole  # which means directories to pathlib
+    return sorted(top.glob(str(pattern.relative_to(top))))
 
 
 def _users_frame() -> int:
@@ -158,19 +219,3 @@ def _users_frame() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "wren":
         frame, depth = frame.f_back, depth + 1
     return depth
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `*` and `?` stay within a folder, `**` does not."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", glob)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile(
-        "".join(
-            known.get(part)
-            or (f"(?!/)[{'^' if part[1] == '!' else ''}{re.escape(part[1:-1].lstrip('!'))}]".replace(r"\-", "-"))
-            if at % 2
-            else re.escape(part)
-            for at, part in enumerate(parts)
-        ),
-        re.DOTALL,
-    )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wren.worker.lines import Lines
+from wren.worker.lines import TAIL, Lines
 
 PIECES = [b"a", b"bc", b"\n", b"\r\n", b"\n\n", b"\0", b"line\n", b"x" * 40]
 CONTENT = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
@@ -23,13 +23,14 @@ def cut(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     return data, [0, *sorted(draw(st.lists(st.integers(0, len(data)), max_size=8))), len(data)]
 
 
-def parts(data: bytes, bounds: list[int], block: int) -> list[io.BufferedReader]:
+def parts(data: bytes, bounds: list[int], block: int, ahead: int = 0) -> list[io.BufferedReader]:
     def read(start: int, stop: int) -> bytes:
-        assert 0 <= start < stop <= min(len(data), start + block)
+        assert 0 <= start < stop <= min(len(data), start + 3 * block)
         return data[start:stop]
 
     return [
-        io.BufferedReader(Lines(read, len(data), start, stop, block), 16) for start, stop in itertools.pairwise(bounds)
+        io.BufferedReader(Lines(read, len(data), start, stop, block, ahead=ahead), 16)
+        for start, stop in itertools.pairwise(bounds)
     ]
 
 
@@ -48,7 +49,10 @@ WAYS: dict[str, Callable[[io.BufferedReader], bytes]] = {
     "lines": b"".join,
     "readline": lambda part: b"".join(iter(part.readline, b"")),
     "pieces of lines": lambda part: b"".join(iter(lambda: part.readline(2), b"")),
+    "lists of lines": lambda part: b"".join(iter(lambda: b"".join(part.readlines(3)), b"")),
     "readinto": by_readinto,
+    "a line and the rest": lambda part: part.readline() + part.read(),
+    "two bytes and the rest, without a buffer": lambda part: (part.raw.read(2) or b"") + (part.raw.read() or b""),
     "without a buffer": lambda part: b"".join(iter(lambda: part.raw.read(4) or b"", b"")),
     "text": lambda part: io.TextIOWrapper(part, "latin-1", newline="").read().encode("latin-1"),
 }
@@ -56,10 +60,39 @@ WAYS: dict[str, Callable[[io.BufferedReader], bytes]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=300, deadline=None)
-@given(cut(), st.integers(1, 50))
-def test_the_parts_are_the_object(way: str, case: tuple[bytes, list[int]], block: int) -> None:
+@given(cut(), st.integers(1, 50), st.integers(0, 3))
+def test_the_parts_are_the_object(way: str, case: tuple[bytes, list[int]], block: int, ahead: int) -> None:
     data, bounds = case
-    assert b"".join(map(WAYS[way], parts(data, bounds, block))) == data
+    assert b"".join(map(WAYS[way], parts(data, bounds, block, ahead))) == data
+
+
+def some(part: io.BufferedReader, step: int, number: int) -> bytes:
+    """A piece of what comes next, by one way or another."""
+    if step == 0:
+        return part.read(number)
+    if step == 1:
+        return part.readline(number)
+    if step == 2:
+        return part.read1(number)
+    if step == 3:
+        return next(part, b"")
+    if step == 4:
+        return part.peek(number)[:0] + part.read(1)
+    buffer = bytearray(number)
+    return bytes(buffer[: part.readinto(buffer) if step == 5 else part.readinto1(buffer)])
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(cut(), st.integers(1, 50), st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), max_size=20))
+def test_the_parts_are_the_object_when_ways_are_mixed(
+    case: tuple[bytes, list[int]], block: int, steps: list[tuple[int, int]]
+) -> None:
+    data, bounds = case
+    found = b""
+    for part in parts(data, bounds, block):
+        found += b"".join(some(part, step, number) for step, number in steps)
+        found += b"".join(part) if len(steps) % 2 else part.read()
+    assert found == data
 
 
 @settings(max_examples=2_000, deadline=None)
@@ -84,16 +117,45 @@ def test_a_part_of_compressed_data_is_decompressed_as_a_stream() -> None:
         assert file.read() == b"many lines\n" * 10_000
 
 
-def test_no_more_than_a_part_is_read_where_its_last_line_ends_with_it() -> None:
-    asked: list[tuple[int, int]] = []
-    data = (b"x" * 99 + b"\n") * 100
-
-    def counted(start: int, stop: int) -> bytes:
+def counted(data: bytes, asked: list[tuple[int, int]]) -> Callable[[int, int], bytes]:
+    def read(start: int, stop: int) -> bytes:
         asked.append((start, stop))
         return data[start:stop]
 
-    assert Lines(counted, len(data), 1_000, 2_000).read() == data[1_000:2_000]
-    assert max(stop for _, stop in asked) == 2_000
+    return read
+
+
+def test_a_part_is_one_request_where_its_last_line_ends_soon_behind_it() -> None:
+    asked: list[tuple[int, int]] = []
+    data = (b"x" * 99 + b"\n") * 1_000
+    assert Lines(counted(data, asked), len(data), 1_050, 2_010).read() == data[1_100:2_100]
+    assert asked == [(1_049, 2_010 + TAIL)]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_every_byte_is_asked_for_once(ahead: int) -> None:
+    asked: list[tuple[int, int]] = []
+    data = (b"x" * 99 + b"\n") * 10_000
+    assert Lines(counted(data, asked), len(data), 50_050, 900_010, 1 << 18, ahead=ahead).read() == data[50_100:900_100]
+    asked.sort()
+    assert [stop for _, stop in asked[:-1]] == [start for start, _ in asked[1:]]
+    assert (asked[0][0], asked[-1][1], len(asked)) == (50_049, 900_010 + TAIL, 4)
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_read() -> None:
+    broken, data = [True], b"x\n" * 1_000
+
+    def read(start: int, stop: int) -> bytes:
+        if start > 0 and broken:
+            broken.clear()
+            raise OSError("once")
+        return data[start:stop]
+
+    part = Lines(read, len(data), 0, len(data), 100, ahead=2)
+    begin = part.read(100)
+    with pytest.raises(OSError, match="once"):
+        part.read(1)
+    assert (begin or b"") + part.readall() == data  # who reads on gets what is next
 
 
 def test_one_giant_line_is_held_by_its_first_part_in_blocks() -> None:
@@ -110,7 +172,7 @@ def test_one_giant_line_is_held_by_its_first_part_in_blocks() -> None:
         part = Lines(read, size, start, stop, 1 << 16)
         lengths.append(sum(map(len, iter(partial(part.read, 1 << 20), b""))))
     assert lengths == [size, *[0] * 7]
-    assert largest == 1 << 16
+    assert largest <= (1 << 16) + 2 * TAIL
 
 
 def test_a_closed_part_cannot_be_read() -> None:

@@ -112,9 +112,9 @@ def reason(error: Exception) -> str:
 
     match error:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted, {error.verify_message}; ca_file names others to trust"
+            return f"its certificate is not trusted, {_line(str(error))}; ca_file names others to trust"
         case ssl.SSLError():
-            return f"no TLS is to be had there, {error.reason or type(error).__name__}"
+            return f"no TLS is to be had there, {_line(str(error))}"
         case TimeoutError():
             return "no answer in time"
         case RemoteDisconnected():

@@ -3,7 +3,6 @@
 Standard library only, for workers import it.
 """
 
-import hashlib
 import os
 
 
@@ -12,6 +11,8 @@ def here() -> str:
 
     A container has a namespace of its own unless it shares its machine's.  Hashed, as it travels in payloads.
     """
+    import hashlib  # by those only who have to choose
+
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             place = file.read().strip() + os.readlink("/proc/self/ns/net")

@@ -100,8 +100,7 @@ class Stores:
 
         from obstore.store import S3Store
 
-        global _process  # noqa: PLW0603 - obstore's threads are the process's
-        _process = os.getpid()
+        _begin()
         given = self._settings
         endpoint = given.endpoint.replace("://", f"://{bucket}.", 1) if given.virtual else given.endpoint
         # With all that obstore would look for in variables AWS_..., which are meant for others.
@@ -141,3 +140,16 @@ class Stores:
         """Given by a function, as then a session's token in the environment is not looked at."""
         access_key, secret_key, _ = self._credentials
         return {"access_key_id": access_key, "secret_access_key": secret_key, "token": None, "expires_at": None}
+
+
+def _begin() -> None:
+    """Note that this process uses obstore."""
+    global _process  # noqa: PLW0603 - obstore's threads are the process's
+    if _process is None:
+        _process = os.getpid()
+        os.register_at_fork(before=_provide)
+
+
+def _provide() -> None:
+    """Children will ask without obstore: what they need for that is imported once for all."""
+    import wren_storage_cos.service  # noqa: F401

@@ -6,11 +6,13 @@ Standard library only, for workers import it.
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from wren.wire import Buffer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ def upload(
     service: Uploads, bucket: str, key: str, parts: Iterable[Sequence[Buffer]], *, if_absent: bool = False
 ) -> None:
     """Write an object, atomically: whatever goes wrong, nothing of it stays.  Raises what the parts' iterator does."""
+    from concurrent.futures import ThreadPoolExecutor  # not by those who cut what is small
+
     name = service.begin(bucket, key)
     etags: list[str] = []
     running: deque[Future[str]] = deque()
@@ -71,7 +75,9 @@ def upload(
         raise
 
 
-def _started(pool: ThreadPoolExecutor, action: Callable[[], T]) -> "Future[T]":
+def _started(pool: "ThreadPoolExecutor", action: Callable[[], T]) -> "Future[T]":
+    from concurrent.futures import Future
+
     try:
         return pool.submit(action)
     except RuntimeError:  # the interpreter is about to end, and starts no threads: then here

@@ -173,7 +173,7 @@ class MonitorConformance(Conformance):
         for _ in range(2):  # without a job and with one
             started = time.monotonic()
             assert list(Running(lambda: monitor.events(0.3)).result("events(0.3)", 10)) == []
-            assert 0.25 < time.monotonic() - started < 2.0, "events waits for about its timeout"
+            assert 0.25 < time.monotonic() - started < 5.0, "events waits for about its timeout"
             open_job()
 
     def test_events_returns_when_something_comes(self, monitor: Monitor[Any], open_job: Callable[..., Job]) -> None:

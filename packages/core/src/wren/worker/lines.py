@@ -1,29 +1,35 @@
 """A part of an object as a stream of whole lines: each line belongs to the part that its first byte is in."""
 
 import io
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 __all__ = ["Lines", "Read"]
 
-Read: TypeAlias = Callable[[int, int], bytes]  # bytes from a start to a stop, all of them
+Read: TypeAlias = Callable[[int, int], bytes]  # bytes from a start to a stop: all of them, or it raises
 
-BLOCK: Final = 8 << 20  # bytes asked for at once
-TAIL: Final = 64 << 10  # bytes asked for at first behind the part, where its last line ends
+BLOCK: Final = 4 << 20  # bytes asked for at once; of larger ones the copies cost twice as much
+TAIL: Final = 16 << 10  # bytes asked for behind the part, where its last line ends; then twice as many each time
 
 
 class Lines(io.RawIOBase):
     """The lines that begin at `start` or behind it and before `stop`, of an object of `size` bytes.
 
-    Parts that cover the object put together are the object, whatever is in it.  No more than a block of it is held.
+    Parts that cover the object put together are the object, whatever is in it.  No more than a block of it is held, and
+    as many as `ahead` says, which come in threads of their own while the caller is at work on what it has.
     """
 
-    def __init__(self, read: Read, size: int, start: int, stop: int, block: int = BLOCK) -> None:
-        self._read, self._size, self._start, self._stop = read, size, start, stop
+    def __init__(self, read: Read, size: int, start: int, stop: int, block: int = BLOCK, *, ahead: int = 0) -> None:
+        self._read, self._size, self._stop = read, size, stop
         self._block, self._tail = block, min(block, TAIL)
         self._data = memoryview(b"")  # what was read and is not delivered
-        self._next = start  # where to read on
-        self._begun = self._over = False
+        self._within = start == 0  # a line of this part was found: else the byte before `start` may end the one before
+        self._next = max(0, start - 1)  # where to read on
+        self._over = start >= stop
+        self._ahead = ahead
+        self._coming: deque[_Coming] = deque()
 
     def readable(self) -> bool:
         return True
@@ -31,9 +37,6 @@ class Lines(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._checkClosed()
         target = memoryview(buffer).cast("B")
-        if not self._begun:
-            self._begun = True
-            self._begin()
         while not self._data and not self._over:
             self._fetch()
         count = min(len(target), len(self._data))
@@ -41,40 +44,77 @@ class Lines(io.RawIOBase):
         self._data = self._data[count:]
         return count
 
-    def _begin(self) -> None:
-        """Find the first line: behind the first newline at or before `start`."""
-        if self._start == 0:
-            self._over = self._stop <= 0
-            return
-        at, last = self._start - 1, self._stop - 1  # a newline at `last` would begin a line of the next part
-        while at < last:
-            data = self._read(at, min(at + self._block, last))
-            found = data.find(b"\n")
-            at += len(data) if found < 0 else found + 1
-            if found >= 0:
-                self._data = memoryview(data)[found + 1 :]
-                self._next = at + len(self._data)
-                return
-        self._over = True
+    def readall(self) -> bytes:
+        """All that is left: RawIOBase's own would copy it in small pieces."""
+        self._checkClosed()
+        blocks = [self._data]
+        while not self._over:
+            self._fetch()
+            blocks.append(self._data)
+        self._data = memoryview(b"")
+        return b"".join(blocks)
 
     def _fetch(self) -> None:
-        """Read on: to `stop`, and behind it to the end of the line that reaches there."""
-        at = self._next
-        if at < self._stop:
-            until = min(at + self._block, self._stop)
-        else:
-            until = min(at + self._tail, self._size)
-            self._tail = min(2 * self._tail, self._block)
-        if at >= until:
-            self._over = True
+        """Read on: what of it are lines of this part."""
+        start, stop, data = self._block_of()
+        begin, end = 0, len(data)
+        if not self._within:
+            begin = data.find(b"\n", 0, max(0, self._stop - 1 - start)) + 1  # one at the last byte begins the next part
+            self._within = begin > 0
+            self._over = not self._within and stop >= self._stop - 1
+        if not self._within:
             return
-        data = self._read(at, until)
-        self._next = at + len(data)
-        if self._next >= self._stop:
-            found = data.find(b"\n", max(0, self._stop - 1 - at))
-            if found >= 0:
-                data = data[: found + 1]
-                self._over = True
-            elif self._next >= self._size:
-                self._over = True
-        self._data = memoryview(data)
+        if stop >= self._stop:
+            end = data.find(b"\n", max(0, self._stop - 1 - start)) + 1
+            self._over = end > 0 or stop >= self._size
+        self._data = memoryview(data)[begin : end or len(data)]
+        # Behind the part it is not known how far to read.
+        while len(self._coming) < self._ahead and self._next < self._stop and not self._over:
+            self._coming.append(_Coming(self._read, *self._range()))
+
+    def _block_of(self) -> tuple[int, int, bytes]:
+        """What comes next: from where, to where, and the bytes."""
+        coming = self._coming.popleft() if self._coming else None
+        start, stop = self._range() if coming is None else (coming.start, coming.stop)
+        try:
+            return start, stop, self._read(start, stop) if coming is None else coming.data()
+        except BaseException:
+            self._next = start  # who reads on asks for it again
+            self._coming.clear()
+            raise
+
+    def _range(self) -> tuple[int, int]:
+        """What to ask for next.  The last block has some bytes of the next part, for the line that ends there."""
+        start, tail = self._next, self._tail
+        if start < self._stop:
+            stop = min(self._stop + tail, self._size)
+            stop = stop if stop - start <= self._block + 2 * tail else start + self._block
+        else:
+            self._tail = min(2 * tail, self._block)
+            stop = min(start + tail, self._size)
+        self._next = stop
+        return start, stop
+
+
+class _Coming:
+    """A range that is being read."""
+
+    def __init__(self, read: Read, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self._data = b""
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(read,), name="wren-read-ahead", daemon=True)
+        self._thread.start()
+
+    def _run(self, read: Read) -> None:
+        try:
+            self._data = read(self.start, self.stop)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the reader's
+            self._error = error
+
+    def data(self) -> bytes:
+        """What was read; waits for it."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._data

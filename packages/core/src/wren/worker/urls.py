@@ -1,24 +1,18 @@
-"""What http(s) URLs give: read in ranges, or as a whole where the server has none.
-
-With urllib, for a worker's runtime need not have anything else: it honours proxy variables and `SSL_CERT_FILE`.
-"""
+"""What http(s) URLs give: read in ranges, or as a whole where the server has none."""
 
 import http.client
+import io
 import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from wren.worker.lines import Read
+from wren.worker.web import Web, shown
 
 __all__ = ["Url", "WholeUrl", "probe", "shown"]
 
-PATIENCE: Final = 60.0  # seconds for each answer to begin, and between its bytes
-PAUSES: Final = (0.2, 0.5, 1.0, 2.0)  # seconds before each new try of what may pass
-_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class Url(NamedTuple):
@@ -28,44 +22,38 @@ class Url(NamedTuple):
     size: int
     version: str
 
+    @property
+    def shown(self) -> str:
+        return shown(self.path)
+
     def opened(self) -> tuple[Read, Callable[[], None]]:
         """As `wren.worker.partition.Source`."""
-        return self._read, _nothing
+        return partial(self._read, Web(self.path)), _nothing
 
-    def _read(self, start: int, stop: int) -> bytes:
-        pauses = iter(PAUSES)
-        while True:
-            try:
-                with _open(self.path, {"Range": f"bytes={start}-{stop - 1}"}) as answer:
-                    self._check(answer, start, stop)
-                    data: bytes = answer.read()
-                if len(data) == stop - start:
-                    return data
-            except (http.client.HTTPException, OSError) as error:
-                if isinstance(error, urllib.error.HTTPError):
-                    error.close()  # it has the connection
-                passing = not isinstance(error, urllib.error.HTTPError) or error.code in _PASSING
-                pause = next(pauses, None) if passing else None
-                if pause is None:
-                    _fail(self.path, error)
-                time.sleep(pause)
-            else:
-                pause = next(pauses, None)
-                if pause is None:
-                    _fail(self.path, OSError(f"{len(data)} bytes came in place of {stop - start}"))
-                time.sleep(pause)
+    def _read(self, web: Web, start: int, stop: int) -> bytes:
+        def taken(answer: http.client.HTTPResponse) -> bytes:
+            with answer:
+                self._check(web, answer, start, stop)
+                data = answer.read(stop - start + 1)
+            if len(data) != stop - start:
+                raise OSError(f"another number of bytes came than the {stop - start} that it promised")
+            return data
 
-    def _check(self, answer: Any, start: int, stop: int) -> None:
+        return web.ask({"Range": f"bytes={start}-{stop - 1}"}, taken)
+
+    def _check(self, web: Web, answer: http.client.HTTPResponse, start: int, stop: int) -> None:
         """That this is the range that was asked for, of what it was asked of."""
         from wren.errors import PreconditionFailed, StorageError
 
-        given = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        if answer.status != 206 or given is None or int(given[1]) != start:
+        given = _range(answer)
+        changed = answer.status == 416 if given is None else given[2] != self.size
+        if changed or (answer.status == 206 and _version(answer) != self.version):
+            raise PreconditionFailed(f"{web.shown} has changed since it was mapped over")
+        if given is None or given[:2] != (start, stop):
             raise StorageError(
-                f"{shown(self.path)} was asked for bytes {start} to {stop} and gave others: use it whole"
+                f"{web.shown} was asked for bytes {start} to {stop} and gave others, though its server has ranges: "
+                "put what is there into a storage, and map over that"
             )
-        if int(given[3]) != self.size or _version(answer.headers) != self.version:
-            raise PreconditionFailed(f"{shown(self.path)} has changed since it was mapped over")
 
 
 class WholeUrl(NamedTuple):
@@ -74,54 +62,80 @@ class WholeUrl(NamedTuple):
     path: str
     size: int = 0
 
-    def stream(self) -> Any:
+    @property
+    def shown(self) -> str:
+        return shown(self.path)
+
+    def stream(self) -> io.RawIOBase:
         """As `wren.worker.partition.Whole`."""
+        web = Web(self.path)
+        return web.ask({}, partial(_Body, web))
+
+
+class _Body(io.RawIOBase):
+    """All that an answer has, and StorageError where that is less than it says: http.client takes that for its end."""
+
+    def __init__(self, web: Web, answer: http.client.HTTPResponse) -> None:
+        if answer.status != 200:
+            raise ValueError(f"it answers {answer.status} to a request for all of it")
+        self._web, self._answer, self._left = web, answer, answer.length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._checkClosed()
         try:
-            return _open(self.path, {})
+            count = self._answer.readinto(buffer)
+            if self._left is not None:
+                self._left -= count
+                if self._left and not count and len(buffer):
+                    raise http.client.IncompleteRead(b"", self._left)
         except (http.client.HTTPException, OSError) as error:
-            _fail(self.path, error)
+            self._answer.close()
+            self._web.fail(error)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._answer.close()
+        super().close()
 
 
 def probe(url: str) -> Url | WholeUrl:
     """Ask a server what it has there.  NoSuchKey, StorageError."""
-    try:
-        with _open(url, {"Range": "bytes=0-0"}) as answer:
-            given = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-            if answer.status == 206 and given is not None:
-                return Url(url, int(given[3]), _version(answer.headers))
-            return WholeUrl(url)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # it has no first byte
-            return Url(url, 0, _version(error.headers))
-        _fail(url, error)
-    except (http.client.HTTPException, OSError, ValueError) as error:
-        _fail(url, error)
+    web = Web(url)
+
+    def found(answer: http.client.HTTPResponse) -> Url | WholeUrl | None:
+        with answer:
+            given = _range(answer)
+            if given is not None and given[:2] == (0, 1):
+                return Url(url, given[2], _version(answer))
+            # Without a first byte it is empty, if the server knows what it says.
+            return None if answer.status == 416 else WholeUrl(url)
+
+    def empty(answer: http.client.HTTPResponse) -> bool:
+        with answer:
+            return answer.status == 200 and answer.length == 0
+
+    source = web.ask({"Range": "bytes=0-0"}, found)
+    if source is None:
+        source = Url(url, 0, "") if web.ask({}, empty) else WholeUrl(url)
+    return source
 
 
-def shown(url: str) -> str:
-    """A URL for people: what is behind `?` may be a signature."""
-    address = url.partition("?")[0]
-    return re.sub(r"//[^/@]*@", "//", address)
+def _range(answer: http.client.HTTPResponse) -> tuple[int, int, int] | None:
+    """The bytes, from which to which (that one excluded), that an answer has, and of how many."""
+    given = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    # Of what was compressed on its way the ranges are no bytes of the content.
+    encoded = answer.headers.get("Content-Encoding", "identity").lower() != "identity"
+    if answer.status != 206 or given is None or encoded:
+        return None
+    return int(given[1]), int(given[2]) + 1, int(given[3])
 
 
-def _open(url: str, headers: Mapping[str, str]) -> Any:
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", **headers})
-    return urllib.request.urlopen(request, timeout=PATIENCE)
-
-
-def _version(headers: Any) -> str:
-    return str(headers.get("ETag") or headers.get("Last-Modified") or "")
-
-
-def _fail(url: str, error: Exception) -> NoReturn:
-    from wren.errors import NoSuchKey, StorageError
-
-    if isinstance(error, urllib.error.HTTPError):
-        kind = NoSuchKey if error.code in (404, 410) else StorageError
-        raise kind(f"{shown(url)} cannot be read: it answers {error.code} {error.reason}") from None
-    reason = getattr(error, "reason", None) or error
-    raise StorageError(f"{shown(url)} cannot be read: {reason}") from None
+def _version(answer: http.client.HTTPResponse) -> str:
+    return str(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
 
 
 def _nothing() -> None:
