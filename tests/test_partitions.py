@@ -1,6 +1,7 @@
 """Partitions as others read them: pandas and gzip take `data_stream` for the file that it is."""
 
 import gzip
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.services.fixtures import Endpoint
 
 import wren
 from wren.partition import ranges
@@ -68,3 +70,33 @@ def test_pandas_reads_partitions_in_workers(tmp_path: Path, compressed: bool) ->
     with wren.local_executor(config, workers=2) as executor:
         frames = executor.get_result(executor.map(frame, [path], chunk_n=1 if compressed else 5))
     pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), table)
+
+
+def sizes(obj: Any) -> tuple[str, int, bytes]:
+    data: bytes = obj.data_stream.read()
+    return obj.key, len(data), hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("backend", ["localhost", "template"])
+def test_partitions_of_a_bucket_are_read_by_every_shell(
+    backend: str, s3: Endpoint, s3_bucket: str, tmp_path: Path
+) -> None:
+    # Given objects of which the larger ones take several requests, and calls that are forked where the shell does so
+    texts = {f"text/{number}": b"line %d\n" % number * 1_000_000 for number in range(3)}
+    config = {"ibm_cos": s3.options(s3_bucket), "template": {"path": str(tmp_path / "unused.db"), "idle_exit": 5.0}}
+    with wren.FunctionExecutor(backend=backend, storage_backend="ibm_cos", config=config, workers=2) as executor:
+        for key, text in texts.items():
+            executor.storage.put_object(s3_bucket, key, text)
+        # When they are read whole, and by partitions that are counted object by object
+        whole = executor.get_result(executor.map(sizes, [f"cos://{s3_bucket}/text/"]))
+        futures = executor.map_reduce(
+            lambda obj: (obj.key, sum(map(len, obj.data_stream))),
+            [f"{s3_bucket}/text/*"],
+            lambda parts: (parts[0][0], sum(size for _, size in parts)),
+            chunk_n=3,
+            reducer_one_per_object=True,
+        )
+        reduced = executor.get_result(futures)
+    # Then not a byte is lost
+    assert whole == [(key, len(text), hashlib.sha256(text).digest()) for key, text in texts.items()]
+    assert reduced == [(key, len(text)) for key, text in texts.items()]

@@ -2,18 +2,21 @@
 
 import gzip
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.services.fixtures import Endpoint
+from tests.services.fixtures import Endpoint, remove_bucket
 
 import wren
 from wren.errors import BindingError, NoSuchKey, PreconditionFailed, StorageError
-from wren_storage_cos.storage import CosStorage
+
+if TYPE_CHECKING:
+    from integration.conftest import Between
 
 MIB = 1 << 20
 PIECES = [b"a", b"bc", b"\n", b"\r\n", b"\n\n", b"\0", b"line\n", b"x" * 40]
@@ -151,16 +154,36 @@ def test_empty_objects_are_calls_and_folders_are_none(
     assert executor.get_result(futures) == [("in/empty", b""), ("in/full", b"x")]
 
 
-def test_thousands_of_objects_are_listed_and_not_asked_for_one_by_one(
-    executor: wren.FunctionExecutor, put: Put, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+def test_keys_of_any_text_are_objects(any_keys: Endpoint) -> None:
+    client, bucket = any_keys.client(), f"wren-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(Bucket=bucket)
+    keys = ["/leading", "two//slashes", "a//", "..", "a/./b", "a/../b", "tab\t", "a", "a/b"]
+    config = {"ibm_cos": dict(any_keys.options(bucket))}
+    with wren.local_executor(config, storage_backend="ibm_cos", workers=2) as executor:
+        for key in keys:
+            executor.storage.put_object(bucket, key, key)
+        found = executor.get_result(executor.map(content, [f"cos://{bucket}"], chunk_n=1))
+        assert found == [(key, key.encode()) for key in sorted(keys, key=str.encode)]
+        assert executor.get_result(executor.map(content, [f"{bucket}/{key}" for key in keys])) == [
+            (key, key.encode()) for key in keys
+        ]
+    remove_bucket(client, bucket)
+    client.close()
+
+
+def test_thousands_of_objects_are_listed_in_pages_and_not_asked_for_one_by_one(
+    s3: Endpoint, s3_bucket: str, put: Put, between: "Between"
 ) -> None:
-    keys = [f"many/{number:04}.csv" for number in range(2_100)]  # three pages
+    keys = [f"many/{number:04}.csv" for number in range(2_100)]
     for key in keys:
         put(key, b"1")
-    for primitive in ("head", "get"):
-        monkeypatch.setattr(CosStorage, primitive, None)
-    for pattern in ("many/", "many/*.csv"):
-        assert executor.get_result(executor.map(lambda obj: obj.key, [f"{s3_bucket}/{pattern}"])) == keys
+    config = {"ibm_cos": {**s3.options(s3_bucket), "endpoint": between.url}}
+    with wren.local_executor(config, storage_backend="ibm_cos", workers=2) as executor:
+        for pattern in ("many/", "many/*.csv"):
+            between.asked.clear()
+            assert executor.get_result(executor.map(lambda obj: obj.key, [f"{s3_bucket}/{pattern}"])) == keys
+            assert len([asked for asked in between.asked if "prefix=many" in asked]) == 3
+            assert not [asked for asked in between.asked if "many/" in asked.partition("?")[0]]
 
 
 # ---- what changes in between
