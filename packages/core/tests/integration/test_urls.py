@@ -1,8 +1,10 @@
 """What servers can do wrong: each is a plain error that names the URL, nothing hangs, no byte is lost silently."""
 
+import contextlib
 import gzip
 import itertools
 import re
+import socket
 import socketserver
 import ssl
 import threading
@@ -211,6 +213,43 @@ def test_certificates_are_those_that_one_trusts(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         assert read(probe(server.url), 3) == TEXT
         server.shutdown()
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """A proxy for https: it sees where one wants to go, and nothing else."""
+
+    def handle(self) -> None:
+        host, _, port = self.rfile.readline().decode().split(" ")[1].rpartition(":")
+        while self.rfile.readline() != b"\r\n":
+            pass
+        with socket.create_connection((host, int(port))) as other:
+            self.wfile.write(b"HTTP/1.1 200 Go on\r\n\r\n")
+            threading.Thread(target=pour, args=(self.connection, other), daemon=True).start()
+            pour(other, self.connection)
+
+
+def pour(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # either side may be gone
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_leads_to_https(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with Server(context) as server, socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
+        proxy.daemon_threads = True
+        for each in (server, proxy):
+            threading.Thread(target=each.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        assert read(probe(server.url), 3) == TEXT
+        for each in (server, proxy):
+            each.shutdown()
 
 
 # ---- what passes is tried again
