@@ -68,11 +68,9 @@ def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n:
 def _all_of(find: Callable[[Any], Sources], elements: Sequence[Any]) -> list[Sources]:
     """What each element means; one after the other would take a while of a service that is far away."""
     if len(elements) < 2:
-        found = list(map(find, elements))
-    else:
-        with ThreadPoolExecutor(min(THREADS, len(elements)), "wren-partition") as threads:
-            found = list(threads.map(find, elements))
-    return found
+        return list(map(find, elements))
+    with ThreadPoolExecutor(min(THREADS, len(elements)), "wren-partition") as threads:
+        return list(threads.map(find, elements))
 
 
 def _warn_of_wholes(found: Sequence[Sources]) -> None:

@@ -346,6 +346,20 @@ def test_what_a_server_does_wrong_is_said(server: Server, case: str) -> None:
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", [None, "chunked"])
+def test_a_body_that_has_broken_off_does_not_end(server: Server, encoding: str | None) -> None:
+    body = chunked(TEXT)[:-500] if encoding else TEXT[:-500]
+    length = None if encoding else len(TEXT)
+    server.script = lambda request: answer(
+        "200 OK", body, content_length=length, **({"transfer_encoding": encoding} if encoding else {})
+    )
+    stream = Partition(probe(server.url), 0, 1, 0, 0).data_stream
+    for way in (stream.read, stream.readline, stream.read):
+        with pytest.raises(StorageError, match="the connection was closed before all of it had come"):
+            way()
+    stream.close()
+
+
 def silent(server: Server) -> Script:
     def wait(request: Request) -> Iterator[bytes]:
         yield b""

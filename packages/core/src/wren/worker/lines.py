@@ -19,6 +19,9 @@ class Lines(io.RawIOBase):
 
     Parts that cover the object put together are the object, whatever is in it.  No more than a block of it is held, and
     as many as `ahead` says, which come in threads of their own while the caller is at work on what it has.
+
+    What a read raises all later ones raise, too: a buffer above drops what it has when one fails, and to go on behind
+    that would lose it.
     """
 
     def __init__(self, read: Read, size: int, start: int, stop: int, block: int = BLOCK, *, ahead: int = 0) -> None:
@@ -30,9 +33,14 @@ class Lines(io.RawIOBase):
         self._over = start >= stop
         self._ahead = ahead
         self._coming: deque[_Coming] = deque()
+        self._error: BaseException | None = None
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self._coming.clear()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         self._checkClosed()
@@ -74,12 +82,14 @@ class Lines(io.RawIOBase):
 
     def _block_of(self) -> tuple[int, int, bytes]:
         """What comes next: from where, to where, and the bytes."""
+        if self._error is not None:
+            raise self._error
         coming = self._coming.popleft() if self._coming else None
         start, stop = self._range() if coming is None else (coming.start, coming.stop)
         try:
             return start, stop, self._read(start, stop) if coming is None else coming.data()
-        except BaseException:
-            self._next = start  # who reads on asks for it again
+        except BaseException as error:
+            self._error, self._data = error, memoryview(b"")
             self._coming.clear()
             raise
 

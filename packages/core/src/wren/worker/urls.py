@@ -79,12 +79,15 @@ class _Body(io.RawIOBase):
         if answer.status != 200:
             raise ValueError(f"it answers {answer.status} to a request for all of it")
         self._web, self._answer, self._left = web, answer, answer.length
+        self._error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._checkClosed()
+        if self._error is not None:  # an answer that broke off has no end
+            self._web.fail(self._error)
         try:
             count = self._answer.readinto(buffer)
             if self._left is not None:
@@ -92,6 +95,7 @@ class _Body(io.RawIOBase):
                 if self._left and not count and len(buffer):
                     raise http.client.IncompleteRead(b"", self._left)
         except (http.client.HTTPException, OSError) as error:
+            self._error = error
             self._answer.close()
             self._web.fail(error)
         return count
