@@ -124,6 +124,7 @@ def results() -> str:
         elsewhere: list[wren.Future[Any]] = []
 
         def prepare() -> None:
+            elsewhere.clear()  # who has a job's futures already gets no others
             elsewhere[:] = pickle.loads(pickled)  # noqa: S301 - made by this function
             assert all(future.done() for future in elsewhere)
 

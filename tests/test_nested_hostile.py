@@ -103,13 +103,13 @@ def test_get_result_inside_waits_as_long_as_it_says(local: wren.FunctionExecutor
     # Given calls of which one alone takes longer than the time that there is
     def slow(folder: str, x: int) -> None:
         numbered(folder, x)
-        time.sleep(0.2)
+        time.sleep(0.8)
 
     def function(folder: str) -> str:
         inside = wren.local_executor()
         inside.map(slow, [(folder, number) for number in range(1, 6)])
         with pytest.raises(WaitTimeout):
-            inside.get_result(timeout=0.1)
+            inside.get_result(timeout=0.4)
         return order(folder)
 
     # Then no other is begun
@@ -119,12 +119,12 @@ def test_get_result_inside_waits_as_long_as_it_says(local: wren.FunctionExecutor
 def test_wait_inside_waits_as_long_as_it_says(local: wren.FunctionExecutor, tmp_path: Path) -> None:
     def slow(folder: str, x: int) -> None:
         numbered(folder, x)
-        time.sleep(0.2)
+        time.sleep(0.8)
 
     def function(folder: str) -> tuple[int, int, str]:
         inside = wren.local_executor()
         inside.map(slow, [(folder, number) for number in range(1, 6)])
-        done, not_done = inside.wait(timeout=0.1)
+        done, not_done = inside.wait(timeout=0.4)
         return len(done), len(not_done), order(folder)
 
     assert local.call_async(function, str(tmp_path)).result(PATIENCE) == (1, 4, "1")

@@ -440,7 +440,7 @@ def test_id_is_the_number_of_the_call(executor: wren.FunctionExecutor) -> None:
     assert executor.call_async(numbered, "d").result(20) == ("d", 0, "int")
 
 
-@pytest.mark.api("| `storage`, alias `internal_storage` | a `wren.Storage`:")
+@pytest.mark.api("| `storage`, alias `internal_storage` | the executor's [storage](#storage), a `wren.Storage` |")
 @pytest.mark.parametrize("name", ["storage", "internal_storage"])
 def test_storage_puts_and_gets_where_the_executor_stores(name: str, tmp_path: Path) -> None:
     # Given a function that asks for the storage by one of its names

@@ -326,6 +326,7 @@ shown = []
 bar = wren.progress._bar
 wren.progress._bar = lambda: shown.append("bar") or bar()
 executor = wren.local_executor(workers=1)
+executor.call_async(abs, -1).result()  # to start a worker may last, too
 executor.call_async(time.sleep, 0)
 {waiting}
 print(shown)

@@ -269,9 +269,20 @@ def test_a_function_that_is_loaded_for_ever_is_over_its_timeout_too(executor: wr
     executor.get_result(throw_except=False)
 
 
+def gone(pid: int) -> bool:
+    """Whether there is no process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 @pytest.mark.api("`timeout` (seconds a call may run) kills the call: `CallTimeout`, a `TimeoutError`.")
 @pytest.mark.parametrize("start", ["call_async", "map"])
-def test_a_call_over_its_timeout_is_killed(executor: wren.FunctionExecutor, start: str, tmp_path: Path) -> None:
+def test_a_call_over_its_timeout_is_killed(
+    executor: wren.FunctionExecutor, start: str, tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
     def stay(path: Path) -> NoReturn:
         path.write_text(str(os.getpid()))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -283,16 +294,16 @@ def test_a_call_over_its_timeout_is_killed(executor: wren.FunctionExecutor, star
 
     path = tmp_path / "pid"
     future = (
-        executor.call_async(stay, path, timeout=0.3)
+        executor.call_async(stay, path, timeout=0.9)
         if start == "call_async"
-        else executor.map(stay, [path], timeout=0.3)[0]
+        else executor.map(stay, [path], timeout=0.9)[0]
     )
     error = future.exception(20)
     assert isinstance(error, CallTimeout)
     assert isinstance(error, TimeoutError)
-    assert "0.3" in str(error)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(path.read_text()), 0)
+    assert "0.9" in str(error)
+    # One of the first two workers is its parent's until that one has been told that it may go
+    eventually(lambda: gone(int(path.read_text())))
     executor.get_result(throw_except=False)
 
 

@@ -169,8 +169,8 @@ futures = executor.map(wait_for, ["go", "go"])
 while not os.path.exists("go.started"):
     time.sleep(0.005)
 import threading
-threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
 try:
+    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
     executor.get_result()
 except KeyboardInterrupt:
     print("caught")
@@ -242,7 +242,10 @@ warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later war
 executor = {make}
 done = executor.{start}(abs, -1)
 assert done.result(20) == 1
-pending = executor.{start}(time.sleep, 0.3)
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.005)
+pending = executor.{start}(wait, "go")
 child = os.fork()
 if child == 0:
     try:
@@ -253,6 +256,7 @@ if child == 0:
     finally:
         os._exit(1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+open("go", "w").close()
 assert pending.result(20) is None
 print(executor.{start}(abs, -3).result(20))
 """

@@ -355,10 +355,7 @@ def test_a_call_that_runs_says_so(tmp_path: Path, eventually: Eventually) -> Non
     with wren.local_executor(workers=1) as executor:
         first, second = executor.map(wait_for, [tmp_path / "a", tmp_path / "b"])
         eventually((tmp_path / "a.started").exists)
-        deadline = time.monotonic() + 2
-        while not first.running() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert first.running()
+        eventually(first.running)
         assert not second.running()
         (tmp_path / "a").touch()
         (tmp_path / "b").touch()

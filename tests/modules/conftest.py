@@ -52,19 +52,6 @@ def remote(
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in sys.path for a user's code; what is imported from it is forgotten after the test."""
-    folder = tmp_path / "user"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    yield folder
-    for name, module in list(sys.modules.items()):
-        locations = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-        if any(location and str(location).startswith(str(tmp_path)) for location in locations):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def write() -> Callable[[Path, Mapping[str, str]], None]:
     """Write files, by their paths in a folder."""
 

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from hypothesis import settings
 
 # Who started the tests may have had Ctrl-C ignored, as shells do for jobs in the background, or the end of a terminal,
 # as nohup does; and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
-
-# The same examples in every run: a failure is never a matter of luck.  `--hypothesis-profile=default` explores.
-settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
-settings.load_profile("repeatable")
 
 
 class RunPython(Protocol):

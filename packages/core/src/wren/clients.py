@@ -69,11 +69,10 @@ class Clients:
 
     def _find(self, name: str) -> Storage[Any] | Monitor[Any]:
         kind = CLIENTS[name]
-        contract: type[Any] = Storage if kind == "storage" else Monitor
         candidates: list[Storage[Any] | Monitor[Any]] = [*self._own(), *self._loaded.values()]
-        found = next((each for each in candidates if each.name == name and isinstance(each, contract)), None)
-        if found is not None:
-            return found
+        for known in candidates:
+            if known.name == name and isinstance(known, Monitor) == (kind == "monitor"):
+                return known
         package = plugins.PACKAGES[kind, name]
         if not self._config.sections.get(name):
             raise BindingError(

@@ -126,7 +126,9 @@ class Entry:
             line["ended"] = ended
             line |= _times(job.submitted, ended, job.started, job.stopped)
         if self.table is not None:
-            line["reference"] = _reference(self.table)
+            line["reference"] = reference = _reference(self.table)
+            if reference is None:  # which is said once
+                self.table = None
         if failed:
             line["failures"] = _failures(self)
         if job.logs:

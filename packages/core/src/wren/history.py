@@ -216,7 +216,10 @@ def _member(record: JobRecord, name: str) -> JobRecord | None:
     if executor_id != owner or job_id[:1] != first[:1] or not job_id[1:].isdecimal():
         return None
     number = int(job_id[1:]) - int(first[1:])
-    return record.of_call(number) if 0 <= number < record.calls else None
+    if not 0 <= number < record.calls:
+        return None
+    member = record.of_call(number)
+    return member if member.job == name else None  # A1 may be the beginning of A100
 
 
 def _near(name: str, begun: Sequence[JobRecord], records: Sequence[JobRecord]) -> str:
@@ -224,7 +227,8 @@ def _near(name: str, begun: Sequence[JobRecord], records: Sequence[JobRecord]) -
 
     if begun:
         some = ", ".join(_named(record) for record in begun[-NAMED:])
-        return f"{len(begun)} jobs begin with {name!r}: say which, of {some}{' ...' if len(begun) > NAMED else ''}"
+        count = sum(record.calls if record.last else 1 for record in begun)
+        return f"{count:,} jobs begin with {name!r}: say which, of {some}{' ...' if len(begun) > NAMED else ''}"
     near = difflib.get_close_matches(name, [record.job for record in reversed(records)], 1)
     guess = f"did you mean {near[0]}?" if near else f"the newest is {_named(records[-1])}, and `wren jobs` lists all"
     return f"there is no record of job {name!r}: {guess}"

@@ -88,7 +88,8 @@ def _make_private(path: str) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileNotFoundError:
-        os.makedirs(path, 0o700)
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        _make_private(path)  # which another client may have made meanwhile
     except FileExistsError:
         _check_private(path)
 

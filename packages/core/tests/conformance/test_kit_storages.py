@@ -354,7 +354,43 @@ class HandsOutASecret(LocalStorage):
         return Handle("wren.local.files:Files", {"root": f"{self._files.root}?password=hunter2"})
 
 
+class HandsOutASecretToFunctions(LocalStorage):
+    def secrets(self) -> Mapping[str, str]:
+        return {"SHELF_PASSWORD": "hunter2"}
+
+    def client(self) -> Handle:
+        return Handle("shelf_sdk:connect", {"password": "hunter2"})
+
+
+class HandsOutNoHandle(LocalStorage):
+    def client(self) -> Handle:
+        return Handle("shelf_sdk", {"paths": ("a", "b")})
+
+
+class HalfBroken(LocalStorage):
+    """Workers use a class of `broken_halves`, which lies beside this file."""
+
+    half: ClassVar[str]
+
+    def worker(self) -> Handle:
+        return Handle(f"broken_halves:{self.half}", {"root": str(self._files.root)})
+
+
+def half_broken(half: str) -> type[LocalStorage]:
+    return type(f"Workers{half}", (HalfBroken,), {"half": half})
+
+
 STORAGES: dict[type[LocalStorage], str] = {
+    HandsOutASecretToFunctions: "test_functions_can_be_given_a_client_or_it_says_that_they_cannot",
+    HandsOutNoHandle: "test_functions_can_be_given_a_client_or_it_says_that_they_cannot",
+    half_broken("ListsFromTheBeginning"): "test_workers_see_the_same_objects",
+    half_broken("QuotesEtags"): "test_workers_see_the_same_objects",
+    half_broken("ReadsAnyVersion"): "test_workers_read_one_version_of_an_object",
+    half_broken("ReadsOneMore"): "test_workers_read_what_is_there",
+    half_broken("RemovesAThousand"): "test_workers_remove_objects",
+    half_broken("RemovesOnlyWhatIsThere"): "test_workers_remove_objects",
+    half_broken("MissingIsForeign"): "test_workers_are_told_what_is_missing",
+    half_broken("WritesInPlace"): "test_what_workers_write_is_there_wholly_or_not_at_all",
     RangeEndsOneLater: "test_a_range_is_a_slice",
     RangePastTheEndIsAnError: "test_a_range_is_a_slice",
     IfMatchIsIgnored: "test_if_match_gets_the_object_that_was_meant",
@@ -404,6 +440,10 @@ STORAGES: dict[type[LocalStorage], str] = {
 
 class SoundStorage(StorageConformance):
     plugin = LocalStorage
+
+    @pytest.fixture(autouse=True)
+    def halves(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(Path(__file__).parent)
 
     @pytest.fixture
     def options(self, tmp_path: Path) -> Mapping[str, Any]:
@@ -534,6 +574,14 @@ class SilentReporter(SocketReporter):
             return
 
 
+class HandsOutASecretToFunctionsToo(SocketMonitor):
+    def secrets(self) -> Mapping[str, str]:
+        return {"SHELF_PASSWORD": "hunter2"}
+
+    def client(self) -> Handle:
+        return Handle("shelf_sdk:connect", {"password": "hunter2"})
+
+
 class ReportsToNobody(SocketMonitor):
     def open_job(self, header: Header, calls: int, storage: Storage[Any]) -> Handle:
         return Handle(f"{__name__}:SilentReporter", super().open_job(header, calls, storage).options)
@@ -564,6 +612,7 @@ MONITORS: dict[type[SocketMonitor | StorageMonitor], str] = {
     ClosesInSilence: "test_close_ends_the_waiting",
     AwayIsForeignToo: "test_a_service_that_is_away_is_an_error_of_wrens",
     HandsOutBytes: "test_a_handle_can_travel_and_has_no_secret",
+    HandsOutASecretToFunctionsToo: "test_functions_can_be_given_a_client_or_it_says_that_they_cannot",
     ReportsToNobody: "test_a_report_to_nobody_is_an_error",
     ListsTheFirstShard: "test_many_messages_arrive",
     ListsWhatNobodySaid: "test_nothing_is_invented",

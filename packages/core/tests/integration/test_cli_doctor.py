@@ -235,6 +235,19 @@ def test_a_plugin_that_cannot_be_imported_is_one_failed_line(shelf: Plug, tmp_pa
     assert told(result)["compute localhost call"][0] == "ok"
 
 
+def test_a_plugin_whose_import_never_ends_is_one_failed_line_and_the_command_ends(shelf: Plug, tmp_path: Path) -> None:
+    shelf("pass")
+    (tmp_path / "site" / "shelf.py").write_text("import threading\nthreading.Event().wait()\n")
+    done = subprocess.run(
+        [CONSOLE_SCRIPT, "doctor", "--timeout", "3"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == [
+        "FAIL  storage shelf: the storage plugin 'shelf' was not imported in 3 s: see what its module waits for"
+    ]
+
+
 def test_a_plugin_that_exits_when_it_is_imported_is_one_failed_line(shelf: Plug, tmp_path: Path) -> None:
     shelf("pass")
     (tmp_path / "site" / "shelf.py").write_text("raise SystemExit('no licence')\n")
@@ -276,15 +289,19 @@ def test_packages_of_a_series_fit_together(version: str, series: list[str]) -> N
     assert installation._series(version) == series
 
 
+def foreign(folder: Path, record: str) -> Path:
+    """What pip would leave of another project that is called `wren`, with that list of files."""
+    info = folder / "site" / "wren-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
+    (info / "RECORD").write_text(record)
+    return info.parent
+
+
 def test_a_foreign_distribution_with_a_module_wren_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given what pip would leave of another project
-    info = tmp_path / "site" / "wren-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
-    (info / "RECORD").write_text("wren-1.0.dist-info/METADATA,,\nwren/__init__.py,,\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(foreign(tmp_path, "wren-1.0.dist-info/METADATA,,\nwren/__init__.py,,\n"))
     # When
     result = doctor()
     # Then
@@ -295,11 +312,7 @@ def test_a_foreign_distribution_with_a_module_wren_is_a_failure(
 def test_a_distribution_of_that_name_and_another_module_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tmp_path / "site" / "wren-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wren\nVersion: 1.0\n")
-    (info / "RECORD").write_text("wren_bird/__init__.py,,\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(foreign(tmp_path, "wren_bird/__init__.py,,\n"))
     assert "wren 1.0" not in told(doctor())
 
 
@@ -379,6 +392,17 @@ def test_few_processes_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_threads_of_this_user_are_counted() -> None:
     assert limits._threads() >= 1
+
+
+def test_a_process_whose_name_is_no_text_is_counted_too() -> None:
+    # Given one whose name ends within a character, as the system cuts long ones
+    rename = "open('/proc/self/comm', 'wb').write(b'\\xc3'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as odd:
+        assert odd.stdout is not None
+        assert odd.stdout.readline() == b"\n"
+        # Then
+        assert limits._threads() >= 2
+        odd.communicate(b"\n", 20)
 
 
 def test_a_temporary_directory_that_is_full_or_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -412,10 +412,13 @@ def ask(backend: Held, url: str, *calls: int, argument: Argument | None = None) 
     return told
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where nobody listens; nobody else can take it, and a server of the test's may listen there."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 # ---- an answer of a shell
@@ -732,16 +735,14 @@ def test_a_host_that_is_asked_for_is_no_secret(backend: Held, serve: Serve) -> N
     assert server.asked[0].headers["host"] == "squares.example"
 
 
-def test_a_refused_connection_is_no_delivery_and_a_later_one_is(backend: Held, serve: Serve) -> None:
-    # Given a port where nobody listens
-    port = free_port()
-    error = ask(backend, f"http://127.0.0.1:{port}").error
+def test_a_refused_connection_is_no_delivery_and_a_later_one_is(backend: Held, serve: Serve, silent_port: int) -> None:
+    error = ask(backend, f"http://127.0.0.1:{silent_port}").error
     # Then nothing was delivered
     assert type(error) is Unavailable
-    assert str(error) == f"the deployment 'squares' at 127.0.0.1:{port} cannot be reached: Connection refused"
+    assert str(error) == f"the deployment 'squares' at 127.0.0.1:{silent_port} cannot be reached: Connection refused"
     assert isinstance(error.__cause__, ConnectionRefusedError)
     # And when somebody does, it is
-    server = serve(frames(ACCEPT, DONE), port=port)
+    server = serve(frames(ACCEPT, DONE), port=silent_port)
     told = ask(backend, server.url)
     told.wait()
     assert told.kinds() == ["accepted", "status"]
@@ -784,7 +785,7 @@ def test_an_argument_that_cannot_be_pickled_is_told_as_such(backend: Held, serve
     assert server.asked == []
 
 
-def test_a_backend_may_say_what_unavailable_means(serve: Serve) -> None:
+def test_a_backend_may_say_what_unavailable_means(serve: Serve, silent_port: int) -> None:
     threads: set[str] = set()
 
     class Container(Held):
@@ -797,7 +798,7 @@ def test_a_backend_may_say_what_unavailable_means(serve: Serve) -> None:
             return NotDeployed(f"the container of {deployment.name!r} is gone")
 
     container = Container(HeldOptions())
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{silent_port}"
     assert type(ask(container, url).error) is NotDeployed
     # It may block, so it is not called in the thread of the requests
     assert "wren-http" not in threads
@@ -924,21 +925,22 @@ def test_an_answer_that_goes_on_after_its_last_status_holds_nothing_up(backend: 
 def test_thousands_of_requests_are_held_at_once(backend: Held, serve: Serve) -> None:
     # Given a shell that answers none of 2,000 requests before the last has come
     count = 2_000
-    arrived = asyncio.Event()
+    arrived, submitted = asyncio.Event(), threading.Event()
 
     async def answer(asked: Asked) -> None:
         await asked.begin(ACCEPT)
         if len(server.asked) == count:
+            await asyncio.to_thread(submitted.wait, LONG)
             arrived.set()
         await arrived.wait()
         await asked.send(chunk(frame(STATUS, status(wire.decode(asked.body).calls[0].id))), END)
 
     server = serve(answer)
     told = Told()
-    # When they are submitted, Then
-    start = time.monotonic()
+    # When they are submitted, Then it does not wait for any
     backend.submit(at(server.url), [invocation(call) for call in range(count)], told)
-    assert time.monotonic() - start < 1.0  # it does not wait for any
+    assert not told.statuses
+    submitted.set()
     told.wait(count)
     assert len(told.statuses) == count
     assert sum(each.name == "wren-http" for each in threading.enumerate()) == 1
@@ -1060,12 +1062,10 @@ def test_kill_closes_the_connection_at_once(backend: Held, serve: Serve) -> None
     backend.submit(at(server.url), [running], told)
     told.wait(1, "accepted")
     # When it is killed
-    start = time.monotonic()
     assert backend.kill(at(server.url), running, [3]) == [3]
     # Then its owner knows, and the shell
     assert isinstance(told.errors[3], CallCancelled)
     assert server.closed.acquire(timeout=LONG)
-    assert time.monotonic() - start < 1.0
     # And it is killed once
     assert backend.kill(at(server.url), running, [3]) == []
     assert told.kinds() == ["accepted", "failed"]

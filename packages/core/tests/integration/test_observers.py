@@ -158,14 +158,15 @@ def test_a_job_without_calls_is_told_of(spy: Spy, eventually: Eventually) -> Non
     assert [call.job.job_id for call in calls(spy)] == ["R001"]
 
 
-def test_failures_are_told_with_their_types_and_what_they_say(spy: Spy, eventually: Eventually) -> None:
+def test_failures_are_told_with_their_types_and_what_they_say(spy: Spy, eventually: Eventually, tmp_path: Path) -> None:
     # Given calls that fail in their own way, are lost, and are cancelled before they start
     with wren.Executor(1, config=OBSERVED) as executor:
         future = executor.submit(fail, "no")
         assert isinstance(future.exception(20), KeyError)
         executor.submit(die, "exit").exception(20)
-        executor.submit(time.sleep, 0.5)
+        executor.submit(appear, str(tmp_path / "signal"))
         assert executor.submit(add, 1).cancel()
+        (tmp_path / "signal").touch()
     eventually(lambda: over(spy))
     # Then
     failed, lost, done, cancelled = sorted(calls(spy), key=lambda call: call.job.job_id)

@@ -10,6 +10,7 @@ PROGRAM = """
 import sys, time
 import wren
 with wren.local_executor(workers=2) as executor:
+    executor.call_async(abs, -1).result()  # to start a worker may last, too
     futures = executor.map(time.sleep, [float(sys.argv[1])] * 8)
     print(len(executor.get_result(futures)))
 """

@@ -449,7 +449,11 @@ import wren
 
 executor = wren.local_executor(workers=1)
 assert executor.call_async(abs, -1).result(20) == 1
-pending = executor.call_async(time.sleep, 0.2)
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.005)
+
+pending = executor.call_async(wait, "go")
 child = os.fork()
 if child == 0:
     files = [tempfile.TemporaryFile() for _ in range(40)]  # they get the numbers of the parent's closed descriptors
@@ -462,6 +466,7 @@ if child == 0:
         print(repr(error), flush=True)
     os._exit(1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+open("go", "w").close()
 assert pending.result(20) is None
 print(executor.call_async(abs, -3).result(20))
 """

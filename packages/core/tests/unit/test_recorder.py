@@ -17,6 +17,7 @@ from wren.errors import NoSuchJob, WorkerLost
 from wren.history import Failed, JobRecord
 from wren.job import CallOptions, Job
 from wren.recorder import Recorder
+from wren.references import Reference
 from wren.serialize import pickle_arguments
 from wren.table import CallTable, Details, Owner
 from wren.wire import Blob, Failure, Header
@@ -310,6 +311,25 @@ def test_no_result_is_kept_alive_once_a_job_is_over() -> None:
     assert sys.getrefcount(value) == count
 
 
+def test_a_job_that_cannot_be_attached_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    # Given a job that persists in a storage with an option that JSON does not have, and goes on
+    records, job = Recorder(), made("abcdef-0/M000", 2)
+    options = {"odd": object()}
+    reference = Reference("abcdef-0", "M000", 2, 0, 0.0, "uuid", b"key", "bucket", "memory", options, None)
+    job.table.reference = lambda: reference
+    engine = Jobs(job)
+    # When it is looked at again and again
+    for call in range(2):
+        look(records, engine)
+        succeed(job, call)
+    records.ended(job, PLACE)
+    records.flush()
+    # Then
+    assert (only().done, only().reference) == (2, None)
+    (record,) = [record for record in caplog.records if record.name == "wren.state"]
+    assert record.getMessage() == "job abcdef-0/M000 cannot be attached: a value of type object is none of JSON's"
+
+
 def test_a_directory_that_cannot_be_written_is_one_warning(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -361,6 +381,24 @@ def test_a_job_is_found_by_its_beginning_and_errors_name_what_is_near() -> None:
         history.find("abcdef-0/M002")
     with pytest.raises(NoSuchJob, match="the newest is 123456-0/M000, and `wren jobs` lists all"):
         history.find("?")
+
+
+def test_the_jobs_of_a_loop_are_counted_and_none_is_taken_for_another() -> None:
+    # Given a loop of single calls, which has one record
+    records = Recorder()
+    for number in range(12):
+        job = made(f"abcdef-0/A{number:03d}", 1)
+        succeed(job, 0)
+        records.ended(job, PLACE)
+    records.flush()
+    # Then
+    assert only().calls == 12
+    assert history.find("abcdef-0/A011").job == "abcdef-0/A011"
+    with pytest.raises(NoSuchJob, match="12 jobs begin with 'abc': say which, of abcdef-0/A000 to A011"):
+        history.find("abc")
+    for name in ("abcdef-0/A1", "abcdef-0/A12", "abcdef-0/A0011"):
+        with pytest.raises(NoSuchJob, match=f"no record of job '{name}'"):
+            history.find(name)
 
 
 def test_of_two_jobs_of_one_name_the_newer_is_found() -> None:

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_several_clients_have_files_of_their_own(place: Path) -> None:
         journal.append(b"one\n")
     assert len(list(place.glob("*.jsonl"))) == 3
     assert lines() == [b"one"] * 3
+
+
+def test_clients_that_are_the_first_at_the_same_time_all_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        # Given clients for whom not even the folders above are there
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / str(number) / "state"))
+        together = threading.Barrier(4)
+
+        def write(together: threading.Barrier = together) -> None:
+            together.wait(20)
+            state.Journal().append(b"one\n")
+
+        with ThreadPoolExecutor(4) as pool:
+            written = [pool.submit(write) for _ in range(4)]
+        # Then none of them gives up
+        assert [each.exception() for each in written] == [None] * 4
+        assert lines() == [b"one"] * 4
 
 
 def test_a_file_that_somebody_removed_is_begun_anew_with_its_first_line(place: Path) -> None:

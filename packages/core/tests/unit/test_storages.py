@@ -505,6 +505,19 @@ def test_a_directory_that_cannot_be_made_is_an_error_and_no_endless_loop(monkeyp
         LocalStorage(LocalhostOptions(path="/proc/wren-nowhere")).put("b", "k", [b"content"])
 
 
+def test_every_directory_that_it_makes_is_the_users_alone(tmp_path: Path) -> None:
+    # Given a umask that lets everybody in
+    before = os.umask(0)
+    try:
+        LocalStorage(LocalhostOptions(path=str(tmp_path / "deep" / "storage"))).put("b", "x/y/z", [b"content"])
+    finally:
+        os.umask(before)
+    # Then
+    made = [path for path in (tmp_path / "deep", *(tmp_path / "deep").rglob("*")) if path.is_dir()]
+    assert len(made) == 5
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
+
+
 def test_no_key_and_no_bucket_leads_out_of_the_directory(local: LocalStorage, tmp_path: Path) -> None:
     for bucket, key in itertools.product(["b", "..", "../..", "/tmp", "."], [*ODD_KEYS, "../../../k", f"{tmp_path}/k"]):
         local.put(bucket, key, [b"content"])

@@ -67,7 +67,7 @@ def hello(backend: str | None) -> None:
     type=click.IntRange(1, 86_400),
     default=60,
     show_default=True,
-    help="How long a check of a service may take.",
+    help="How long the import of a plugin, or a check of its service, may take.",
 )
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, seconds: float) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from wren.cli import installation, limits, services
+from wren.cli import aside, installation, limits, services
 from wren.cli.findings import Finding, Level, show, summary
 from wren.cli.settings import Loaded, Survey, load_all, survey
 from wren.config import VARIABLE, config_file, places
@@ -25,10 +25,10 @@ SHOW: Final = "correct it; `wren config show` tells where each value comes from"
 
 
 def run(*, as_json: bool, seconds: float) -> int:
-    """Print what is found; `seconds`: how long a check of a service may take.  The exit code."""
+    """Print what is found; `seconds`: how long a plugin's import, or a check of it, may take.  The exit code."""
     import click
 
-    loaded = load_all()
+    loaded = load_all(seconds)
     configured = survey(loaded)
     findings = []
     for found in _look(loaded, configured, seconds):
@@ -42,7 +42,7 @@ def run(*, as_json: bool, seconds: float) -> int:
     else:
         click.echo(summary(findings))
     code = int(any(each.level is Level.FAILURE for each in findings))
-    if services.hangs():  # a thread that nothing ends: what its libraries do at exit might wait for it
+    if aside.hangs():  # a thread that nothing ends: what its libraries do at exit might wait for it
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -10,6 +10,7 @@ from typing import Final
 from wren import state
 from wren.cli.findings import Finding, Level
 from wren.config import Config, WrenOptions
+from wren.local.trial import ROOM
 
 __all__ = ["look"]
 
@@ -18,7 +19,6 @@ SPARE: Final = 128  # of them for the program, and as many processes
 FILES_EACH: Final = 12  # of a local worker, in the client
 PIPES_EACH: Final = 4  # likewise; `wren.local.channels`
 SHARED: Final = 1 << 20  # bytes of memory by which the trial is made
-ROOM: Final = 256 << 20  # bytes that should be free where what is temporary goes
 
 
 def look(config: Config) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def _threads() -> int:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             if status.stat().st_uid == os.geteuid():
-                lines = status.read_text().splitlines()
+                lines = status.read_text(errors="replace").splitlines()  # names are bytes
                 count += next((int(line.split()[1]) for line in lines if line.startswith("Threads:")), 1)
         except OSError:  # it has ended meanwhile
             continue

@@ -1,10 +1,10 @@
 """Tries the services that are configured, by their plugins' `check()`, none longer than it may take."""
 
 import queue
-import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
+from wren.cli import aside
 from wren.cli.findings import Finding, Level
 from wren.cli.settings import Loaded, named
 from wren.config import Config
@@ -12,9 +12,7 @@ from wren.errors import WrenError
 from wren.plugins import Kind
 from wren.spi import Check, Feature
 
-__all__ = ["configured", "hangs", "look"]
-
-THREAD: Final = "wren-doctor"
+__all__ = ["configured", "look"]
 
 
 def configured(loaded: Loaded, config: Config) -> list[tuple[Kind, str]]:
@@ -43,9 +41,7 @@ def look(kind: Kind, name: str, loaded: Loaded, config: Config, seconds: float) 
         yield Finding(title, Level.WARNING, "was not tried, as its section is wrong", f"correct section [{name}]")
         return
     said: queue.SimpleQueue[Check | None] = queue.SimpleQueue()
-    # Of its own, as nobody knows whether it ends.
-    thread = threading.Thread(target=_try, args=(plugin, options, said), name=THREAD, daemon=True)
-    thread.start()
+    thread = aside.begin(_try, plugin, options, said)
     count = 0
     while True:
         try:
@@ -63,11 +59,6 @@ def look(kind: Kind, name: str, loaded: Loaded, config: Config, seconds: float) 
     if not count:
         cure = f"run a call there: `wren hello --backend {name}`" if kind == "compute" else "ask its authors for one"
         yield Finding(title, Level.WARNING, "was not tried, as it has no check", cure)
-
-
-def hangs() -> bool:
-    """Whether a check is still at it."""
-    return any(thread.name == THREAD for thread in threading.enumerate())
 
 
 def _try(plugin: type[Any], options: Any, said: "queue.SimpleQueue[Check | None]") -> None:

@@ -7,11 +7,13 @@ what has not the type that it should have, may be one.  Of plugins that are not 
 import dataclasses
 import math
 import os
+import queue
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, get_type_hints
 
 from wren import plugins
+from wren.cli import aside
 from wren.config import Config, WrenOptions, type_name
 from wren.errors import PluginError
 from wren.plugins import KINDS, PACKAGES, Kind
@@ -56,16 +58,31 @@ class Survey(NamedTuple):
         return "".join(each if each.isprintable() else "?" for each in line)
 
 
-def load_all() -> Loaded:
-    """Every installed plugin, or why it cannot be had."""
+def load_all(seconds: float | None = None) -> Loaded:
+    """Every installed plugin, or why it cannot be had; `seconds`: how long the import of each may take."""
     found: dict[tuple[Kind, str], type[Any] | PluginError] = {}
     for kind in KINDS:
         for name in dict.fromkeys(info.name for info in plugins.installed(kind)):
-            try:
-                found[kind, name] = plugins.load(kind, name)
-            except PluginError as error:
-                found[kind, name] = error
+            found[kind, name] = _load(kind, name) if seconds is None else _load_within(seconds, kind, name)
     return found
+
+
+def _load(kind: Kind, name: str) -> type[Any] | PluginError:
+    try:
+        return plugins.load(kind, name)
+    except PluginError as error:
+        return error
+
+
+def _load_within(seconds: float, kind: Kind, name: str) -> type[Any] | PluginError:
+    loaded: queue.SimpleQueue[type[Any] | PluginError] = queue.SimpleQueue()
+    aside.begin(lambda: loaded.put(_load(kind, name)))
+    try:
+        return loaded.get(timeout=seconds)
+    except queue.Empty:
+        return PluginError(
+            f"the {kind} plugin {name!r} was not imported in {seconds:g} s: see what its module waits for"
+        )
 
 
 def survey(loaded: Loaded) -> Survey:
@@ -130,11 +147,10 @@ def _plugin_problems(config: Config, loaded: Loaded) -> Iterator[str]:
         if config.sections.get(name) and isinstance(found, PluginError):
             yield str(found)
     for kind, asked in named(config):
-        if asked and not isinstance(loaded.get((kind, asked)), type):
-            try:
-                plugins.load(kind, asked)
-            except PluginError as error:
-                yield str(error)
+        if asked:
+            found = loaded.get((kind, asked)) or _load(kind, asked)  # not again: it may have taken for ever
+            if isinstance(found, PluginError):
+                yield str(found)
 
 
 def _strangers(config: Config, loaded: Loaded) -> Iterator[tuple[str, str]]:

@@ -103,8 +103,20 @@ def _create(path: Path) -> BinaryIO:
         with contextlib.suppress(FileNotFoundError):
             return path.open("xb")
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(path.parent)
     raise OSError(errno.ENOTDIR, "the directory cannot be made", str(path.parent))
+
+
+def _make(folder: Path) -> None:
+    """A directory that is the user's alone, and so are those above it that are not there yet."""
+    try:
+        folder.mkdir(0o700)
+    except FileNotFoundError:  # pathlib's `parents` would let everybody into all but the last one
+        if folder.parent == folder:
+            raise
+        with contextlib.suppress(FileExistsError):
+            _make(folder.parent)
+        folder.mkdir(0o700)
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:

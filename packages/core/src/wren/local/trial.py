@@ -11,9 +11,9 @@ from wren.local.files import Files
 from wren.spi import Check, Storage
 from wren.trials import try_storage
 
-__all__ = ["try_directory"]
+__all__ = ["ROOM", "try_directory"]
 
-ROOM: Final = 256 << 20  # bytes that should be free where objects are
+ROOM: Final = 256 << 20  # bytes that should be free where objects are, or what is temporary
 
 
 def try_directory(storage: Storage[Any], path: str) -> Iterator[Check]:

@@ -106,6 +106,10 @@ def pack(files: Iterable[tuple[str, File]]) -> Archive:
             try:
                 with open(file.path, "rb") as source:
                     packed.writestr(info, source.read())
+            except UnicodeEncodeError as error:
+                raise ModuleError(
+                    f"the file {file.path!r} cannot be packed, as its name is not UTF-8: rename it"
+                ) from error
             except OSError as error:
                 raise ModuleError(f"the file {file.path} cannot be packed: {error}") from error
     data = buffer.getvalue()

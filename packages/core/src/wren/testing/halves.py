@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Final, TypeAlias
 import pytest
 
 from wren.errors import Unsupported
-from wren.spi import Feature, Storage
+from wren.spi import Feature, Monitor, Storage
 from wren.testing import interpreters
 from wren.testing.listings import ObjectsConformance
 from wren.wire import Handle
 
-__all__ = ["WorkerHalfConformance", "check_handle"]
+__all__ = ["WorkerHalfConformance", "check_client", "check_handle"]
 
 TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 SECRET: Final = re.compile("secret|password|token|(api|access|private)_?key")
@@ -51,9 +51,12 @@ class WorkerHalfConformance(ObjectsConformance):
             with pytest.raises(Unsupported):
                 storage.worker()
 
+    def test_functions_can_be_given_a_client_or_it_says_that_they_cannot(self, storage: Storage[Any]) -> None:
+        check_client(storage)
+
     def test_workers_read_what_is_there(self, as_worker: AsWorker, bucket: str, prefix: str) -> None:
         self.raw_put(bucket, f"{prefix}k", b"0123456789")
-        ranges = [(0, None), (2, 5), (5, 99), (10, None), (3, 3)]
+        ranges = [(0, None), (2, 5), (5, 99), (10, None), (3, 3), (10, 12), (11, 12), (11, None)]
         steps = [["get", bucket, f"{prefix}k", *bounds] for bounds in ranges]
         answers = as_worker(steps)
         assert [base64.b64decode(answer) for answer in answers] == [b"0123456789"[slice(*bounds)] for bounds in ranges]
@@ -86,7 +89,8 @@ class WorkerHalfConformance(ObjectsConformance):
     def test_workers_remove_objects(self, storage: Storage[Any], as_worker: AsWorker, bucket: str, prefix: str) -> None:
         for name in "abc":
             storage.put(bucket, prefix + name, [b"1"])
-        assert as_worker([["delete", bucket, [f"{prefix}a", f"{prefix}missing", f"{prefix}c"]]]) == [None]
+        missing = [f"{prefix}missing-{number}" for number in range(1200)]  # more than S3 takes in a request
+        assert as_worker([["delete", bucket, [f"{prefix}a", *missing, f"{prefix}c"]]]) == [None]
         assert self.keys(storage, bucket, prefix) == [f"{prefix}b"]
 
     def test_what_workers_write_is_there(
@@ -116,6 +120,15 @@ class WorkerHalfConformance(ObjectsConformance):
         assert as_worker(steps) == ["Source", "Source"]
         assert self.keys(storage, bucket, prefix) == [f"{prefix}old"]
         assert self.raw_get(bucket, f"{prefix}old") == b"old"
+
+
+def check_client(plugin: Storage[Any] | Monitor[Any]) -> None:
+    """What functions are given for a parameter that is named as the plugin: a handle, or Unsupported."""
+    try:
+        handle = plugin.client()
+    except Unsupported:
+        return
+    check_handle(handle, plugin.secrets(), plugin.options)
 
 
 def check_handle(handle: Handle, secrets: Mapping[str, str], options: Any) -> None:

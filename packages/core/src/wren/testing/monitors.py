@@ -16,7 +16,7 @@ from wren.local.options import LocalhostOptions
 from wren.local.storage import LocalStorage
 from wren.spi import Monitor, Storage
 from wren.testing.conformance import Conformance
-from wren.testing.halves import check_handle
+from wren.testing.halves import check_client, check_handle
 from wren.testing.interpreters import as_worker
 from wren.testing.threads import PATIENCE, Running, at_once
 from wren.testing.watched import Event, Job, identity
@@ -137,6 +137,9 @@ class MonitorConformance(Conformance):
         if job.handle is not None:
             check_handle(job.handle, monitor.secrets(), monitor.options)
 
+    def test_functions_can_be_given_a_client_or_it_says_that_they_cannot(self, monitor: Monitor[Any]) -> None:
+        check_client(monitor)
+
     def test_a_large_message_comes_whole(self, monitor: Monitor[Any], open_job: Callable[..., Job]) -> None:
         job = open_job()
         told = job.tell([job.status(0, "x" * LARGE), job.status(1)])
@@ -170,7 +173,7 @@ class MonitorConformance(Conformance):
         for _ in range(2):  # without a job and with one
             started = time.monotonic()
             assert list(Running(lambda: monitor.events(0.3)).result("events(0.3)", 10)) == []
-            assert 0.25 < time.monotonic() - started < 2.0, "events waits for about its timeout"
+            assert 0.25 < time.monotonic() - started < 5.0, "events waits for about its timeout"
             open_job()
 
     def test_events_returns_when_something_comes(self, monitor: Monitor[Any], open_job: Callable[..., Job]) -> None:

@@ -92,4 +92,6 @@ def _tidy(folder: str) -> None:
     with contextlib.suppress(OSError):  # another process tidies up, too
         for entry in list(os.scandir(folder)):
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > KEPT:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                gone = f"{entry.path}.{os.urandom(4).hex()}"
+                os.rename(entry.path, gone)  # nobody finds half of it
+                shutil.rmtree(gone, ignore_errors=True)

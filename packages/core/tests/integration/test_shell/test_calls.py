@@ -398,7 +398,7 @@ def test_a_call_over_its_timeout_is_killed(
 
 
 def test_each_call_of_a_payload_has_the_timeout_for_itself(any_shell: "Shell", value_of: ValueOf) -> None:
-    payload = any_shell.payload(time.sleep, (0.3,), (100,), (0.3,), timeout=0.5)
+    payload = any_shell.payload(time.sleep, (0.01,), (100,), (0.01,), timeout=0.5)
     assert [status.state for status in any_shell.run(payload)] == ["ok", "err", "ok"]
 
 
@@ -528,7 +528,7 @@ def test_a_client_that_goes_ends_its_calls(
     # Then the call ends, and the other does not begin
     started = time.monotonic()
     eventually(lambda: not alive(pid))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert any_shell.value(same, 1) == 1
     assert not paths[1].exists()
 
@@ -564,4 +564,4 @@ def test_a_shell_that_is_killed_leaves_no_process(
     # Then nothing of it is left
     started = time.monotonic()
     eventually(lambda: not any_shell.processes())
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10

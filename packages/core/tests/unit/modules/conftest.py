@@ -1,11 +1,10 @@
-"""A user's files, and a backend that says what its runtime has."""
+"""A backend that says what its runtime has, and the files of a user."""
 
 import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -41,19 +40,6 @@ class Described(Compute[NoOptions]):
 @pytest.fixture
 def described() -> Callable[[RuntimeInfo], Described]:
     return Described
-
-
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in sys.path for a user's code; what is imported from it is forgotten after the test."""
-    folder = tmp_path / "user"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    yield folder
-    for name, module in list(sys.modules.items()):
-        locations: list[Any] = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-        if any(location and str(location).startswith(str(tmp_path)) for location in locations):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -91,6 +91,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         packed(tmp_path)
 
 
+def test_a_name_that_is_no_text_is_named(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).touch()
+    with pytest.raises(ModuleError, match=r"caf\\udce9\.txt' cannot be packed, as its name is not UTF-8: rename it$"):
+        packed(tmp_path)
+
+
 def test_what_vanishes_is_named(tmp_path: Path) -> None:
     write(tmp_path, {"here.py": b""})
     files = files_of(Unit("unit", str(tmp_path)))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -148,6 +149,25 @@ def test_what_nobody_has_used_for_long_is_removed(archive: Archive, temporary: P
         os.utime(temporary / name, (time.time() - age,) * 2)
     take_in(archive.blob, lambda: archive.data)
     assert names(temporary) == sorted(["new", archive.blob.id])
+
+
+def test_who_looks_while_it_is_removed_finds_nothing_of_it(
+    archive: Archive, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (temporary / "old" / "package").mkdir(mode=0o700, parents=True)
+    temporary.chmod(0o700)
+    os.utime(temporary / "old", (time.time() - modules.KEPT - 60,) * 2)
+    there: list[bool] = []
+    remove = shutil.rmtree
+
+    def look_and_remove(path: str, ignore_errors: bool) -> None:
+        there.append((temporary / "old").exists())
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", look_and_remove)
+    take_in(archive.blob, lambda: archive.data)
+    assert there[-1:] == [False]
+    assert names(temporary) == [archive.blob.id]
 
 
 # ---- what a runtime has
