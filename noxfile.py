@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent
 CORE = ROOT / "packages" / "core"
 PACKAGES = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 COVERAGE = ROOT / ".nox" / ".coverage"
-CHECKED = ("noxfile.py", "bench", "examples", "src", "tests")  # whose types are checked, in root and packages
+CHECKED = ("noxfile.py", "bench", "examples", "src", "tests")  # whose types are checked, in each folder
 
 # Pre-releases and virtual environments are left out; Debian's python3 without python3-venv has no ensurepip.
 USABLE = "import ensurepip, sys, venv; sys.exit(sys.prefix != sys.base_prefix or sys.version_info[3] != 'final')"
