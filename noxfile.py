@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent
 CORE = ROOT / "packages" / "core"
 PACKAGES = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 COVERAGE = ROOT / ".nox" / ".coverage"
-CHECKED = ("noxfile.py", "bench", "examples", "src", "tests")  # whose types are checked, in the root and in each package
+CHECKED = ("noxfile.py", "bench", "examples", "src", "tests")  # whose types are checked, in each folder
 
 # Pre-releases and virtual environments are left out; Debian's python3 without python3-venv has no ensurepip.
 USABLE = "import ensurepip, sys, venv; sys.exit(sys.prefix != sys.base_prefix or sys.version_info[3] != 'final')"
@@ -132,9 +132,11 @@ def faults(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 @timed
 def bench(session: nox.Session) -> None:
-    """Time wren beside its peers, on a machine that does nothing else; an hour, so not by default."""
-    install(session, "bench", packages=[CORE])
+    """Time wren beside its peers and bare clients, on a machine that does nothing else; an hour, so not by default."""
+    install(session, "bench", packages=PACKAGES.values())
     session.run("python", "-m", "bench", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "bench.storage")
 
 
 @nox.session(python=OLDEST)

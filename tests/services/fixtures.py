@@ -1,13 +1,17 @@
 """Fixtures of the real services, for the tests of every package; the root's conftest.py loads them."""
 
+import contextlib
 import os
+import subprocess
+import sys
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from tests.services.base import Missing, started
+from tests.services.base import ROOT, Missing, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +49,28 @@ class Endpoint:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The same server as it is for an api key: `tests.services.iam` says what it does."""
+
+    url: str
+    api_key: str = field(repr=False)
+    reader: str = field(repr=False)  # an api key that may only read
+
+    def auth(self, path: str = "token") -> str:
+        """The URL of a service of tokens."""
+        return f"{self.url}/identity/{path}"
+
+    def count(self, path: str) -> int:
+        """How many requests it has had."""
+        with urllib.request.urlopen(f"{self.url}/identity/counts/{path}", timeout=10) as answer:
+            return int(answer.read())
+
+    def options(self, bucket: str, path: str = "token") -> "Mapping[str, Any]":
+        """As section `[ibm_cos]` has it."""
+        return {"endpoint": self.url, "api_key": self.api_key, "ibm_auth_endpoint": self.auth(path), "bucket": bucket}
+
+
 def absent(error: Missing) -> NoReturn:
     """Skip on a laptop, and fail in CI."""
     if os.environ.get("CI"):
@@ -64,6 +90,28 @@ def s3() -> Endpoint:
         return Endpoint(started("tests.services.s3"), ACCESS_KEY, SECRET_KEY)
     except Missing as error:
         absent(error)
+
+
+@pytest.fixture(scope="session")
+def iam(s3: Endpoint) -> Iterator[Gate]:
+    """The S3 server behind tokens for an api key."""
+    with gate_before(s3) as gate:
+        yield gate
+
+
+@contextlib.contextmanager
+def gate_before(server: Endpoint) -> Iterator[Gate]:
+    """A gate before any S3 server, for as long as it is used."""
+    from tests.services.iam import API_KEY, READER
+
+    env = {**os.environ, "S3_ACCESS_KEY": server.access_key, "S3_SECRET_KEY": server.secret_key}
+    command = [sys.executable, "-m", "tests.services.iam", server.url]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as gate:
+        try:
+            assert gate.stdout is not None
+            yield Gate(gate.stdout.readline().strip(), API_KEY, READER)
+        finally:
+            gate.terminate()
 
 
 @pytest.fixture

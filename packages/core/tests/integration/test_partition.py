@@ -3,7 +3,9 @@
 import gzip
 import http.server
 import itertools
+import pickle
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wren
+from wren.binding import bind
 from wren.errors import BindingError, NoSuchKey, PreconditionFailed, StorageError, Unsupported
-from wren.partition import ranges
+from wren.local.options import LocalhostOptions
+from wren.local.storage import LocalStorage
+from wren.partition import expand, ranges
+from wren.spi import Feature, ObjectInfo
+from wren.worker.nested import process
+from wren.worker.partition import Partition, StorageObject
 
 MIB = 1 << 20
 TEXT = b"".join(b"line %d of many\r\n" % number for number in range(200_000))  # 4 MiB
@@ -78,7 +86,20 @@ def test_an_object_is_one_call_and_its_parts_put_together_are_the_object(
 
 
 def test_objects_come_as_they_are_listed_with_what_rides_along(executor: wren.FunctionExecutor, put: Put) -> None:
-    keys = ["a b", "a%20b", "a+b", "deep/er/x", "empty", "ümlaut", "/slash"]
+    keys = [
+        "a b",
+        "a%20b",
+        "a+b",
+        "deep/er/x",
+        "empty",
+        "ümlaut",
+        "/slash",
+        "two//slashes",
+        "new\nline",
+        "[x]*?",
+        "..",
+        ".",
+    ]
     for key in keys:
         put("odd", key, b"" if key == "empty" else key.encode())
     put("odd", "deep/", b"")  # as consoles mark a folder
@@ -124,6 +145,69 @@ def test_files_of_this_machine(executor: wren.FunctionExecutor, tmp_path: Path) 
         b"a.txt", b"b.txt", b"a.txt"
     ]  # fmt: skip
     assert executor.get_result(executor.map(lambda obj: obj.path, [tmp_path / "a.txt"])) == [str(tmp_path / "a.txt")]
+    assert executor.get_result(executor.map(content, [f"{tmp_path}/**"])) == [b"a.txt", b"b.txt", b"deep/c.txt"]
+
+
+def test_what_may_have_been_meant_is_said(
+    executor: wren.FunctionExecutor, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("hinted", "folder/x", b"1")
+    with pytest.raises(NoSuchKey, match=r"hinted/folder .*; for all that is below it give hinted/folder/$"):
+        executor.map(content, ["hinted/folder"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hinted").mkdir()
+    (tmp_path / "hinted" / "file").touch()
+    with pytest.raises(NoSuchKey, match=r"; for the file of this machine give \./hinted/file$"):
+        executor.map(content, ["hinted/file"])
+
+
+class Slow:
+    """A storage that answers when it was asked by two at the same time."""
+
+    name, features = "slow", Feature.WORKER
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=20)
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        self.both.wait()
+        return ObjectInfo(key, 10**18, 0.0, "1")
+
+
+def test_elements_are_looked_up_at_the_same_time() -> None:
+    storage: Any = Slow()
+    elements = [f"bucket/{number}" for number in range(10)]
+    found = expand(bind(content, elements, None), storage, None, None)
+    assert [part["obj"].key for part in found.bound.kwargs or []] == [str(number) for number in range(10)]
+    with pytest.raises(BindingError, match=r"bucket/0 of 10+ bytes would be more than 1000000 parts: give a larger"):
+        expand(bind(content, elements[:2], None), storage, MIB, None)
+
+
+def test_a_storage_that_gives_other_bytes_than_it_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short:
+        def get_range(self, bucket: str, key: str, start: int, stop: int, etag: str) -> bytes:
+            return b"few"
+
+    monkeypatch.setattr(process, "storage", Short)
+    part = Partition(StorageObject("bucket", "key", 10, "1"), 0, 1, 0, 10)
+    with pytest.raises(StorageError, match="of the object bucket/key 3 bytes came for 0 to 10: it is said to have 10"):
+        part.data_stream.read()
+
+
+def test_parts_travel_without_their_streams(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"1\n2\n")
+    found = expand(bind(content, [path, path], None), LocalStorage(LocalhostOptions()), None, None)
+    part, other = (named["obj"] for named in found.bound.kwargs or [])
+    assert part.data_stream.read() == b"1\n2\n"
+    part.data_stream.close()
+    copy = pickle.loads(pickle.dumps(part))  # noqa: S301 - made here
+    assert copy.data_stream.read() == b"1\n2\n"
+    assert repr(copy) == repr(other) == f"<part 0 of 1 of {path}, bytes 0 to 4>"
+    copy.data_stream.close()
+    path.unlink()
+    with pytest.raises(NoSuchKey, match=f"the file {path} can be read no more: No such file"):
+        other.data_stream.read()
 
 
 def test_call_async_takes_one_object(executor: wren.FunctionExecutor, put: Put) -> None:
@@ -270,6 +354,12 @@ def test_an_object_of_the_storage_that_changes_is_an_error(
         ("cos://bucket/key", BindingError, 'give storage_backend="ibm_cos"'),
         ("s3://bucket/key", BindingError, "s3:// names no storage"),
         ("/nowhere/at/all", NoSuchKey, "no file '/nowhere/at/all'"),
+        ("/nowhere/a**b", NoSuchKey if sys.version_info >= (3, 13) else BindingError, "'/nowhere/a**b'"),
+        (
+            "http://me:secret@host/x?y",
+            BindingError,
+            "obj is 'http://host/x': http:// names no storage; ask for a param",
+        ),
         (7, BindingError, "obj is 7: give a name"),
     ],
 )

@@ -12,10 +12,8 @@ from xml.etree import ElementTree as ET
 
 Listing: TypeAlias = tuple[str, int, float, str]  # key, size, mtime, etag: a `wren.spi.ObjectInfo`'s fields
 
-NotXml: Final = ET.ParseError
-
 _UNFIT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 
 
 def fits_xml(text: str) -> bool:
@@ -28,6 +26,10 @@ def escaped(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+class Unreadable(Exception):
+    """What came is not what was asked for; the text says what it should have been."""
+
+
 class Document(NamedTuple):
     """An XML document of one namespace."""
 
@@ -35,15 +37,16 @@ class Document(NamedTuple):
     space: str  # before the name of each element
 
     @classmethod
-    def read(cls, body: bytes) -> "Document":
-        """Raises `NotXml`."""
-        root = ET.fromstring(body)
-        return cls(root, root.tag[: root.tag.rfind("}") + 1])
-
-    @property
-    def name(self) -> str:
-        """Of the root."""
-        return self.root.tag[len(self.space) :]
+    def read(cls, body: bytes, name: str) -> "Document":
+        """One whose root has that name.  Raises Unreadable."""
+        try:
+            root = ET.fromstring(body)
+        except ET.ParseError as error:
+            raise Unreadable(f"what came is no {name}") from error
+        space = root.tag[: root.tag.rfind("}") + 1]
+        if root.tag != space + name:
+            raise Unreadable(f"what came is no {name}")
+        return cls(root, space)
 
     def text(self, name: str, within: ET.Element | None = None) -> str:
         """The content of the root's, or another element's, child of that name; empty if there is none."""
@@ -62,8 +65,8 @@ class Page(NamedTuple):
 
     @classmethod
     def read(cls, body: bytes) -> "Page":
-        """Raises `NotXml`."""
-        page = Document.read(body)
+        """Raises Unreadable."""
+        page = Document.read(body, "ListBucketResult")
         encoded = page.text("EncodingType") == "url"
         objects = []
         for found in page.children("Contents"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from wren.errors import StorageError, StorageUnavailable
 
-__all__ = ["HMAC", "IAM", "busy", "explanation", "reason", "refusal", "unexplained", "unreachable"]
+__all__ = ["HMAC", "IAM", "busy", "explanation", "place_of", "reason", "refusal", "unexplained", "unreachable"]
 
 HMAC: Final = "access_key and secret_key in section [ibm_cos]"
 IAM: Final = "api_key in section [ibm_cos]"
@@ -61,7 +61,7 @@ def refusal(
     """
     from wren.errors import PreconditionFailed, StorageError
 
-    what = _what(bucket, key)
+    what = place_of(bucket, key)
     if status == 404 and code in _MISSING:
         return FileNotFoundError(f"no object {what} at {place}")
     if status in {304, 412}:
@@ -88,7 +88,7 @@ def unreachable(why: str, *, place: str, bucket: str, key: str = "") -> "Storage
     from wren.errors import StorageUnavailable
 
     return StorageUnavailable(
-        f"{_what(bucket, key)} is out of reach, see endpoint in section [ibm_cos], {place}: {why}"
+        f"{place_of(bucket, key)} is out of reach, see endpoint in section [ibm_cos], {place}: {why}"
     )
 
 
@@ -96,7 +96,7 @@ def unexplained(error: BaseException, said: str = "", *, place: str, bucket: str
     """The error for what a client raises and nobody knows; `said`: what of its text can be shown."""
     from wren.errors import StorageError
 
-    return StorageError(f"{place} cannot be used for {_what(bucket, key)}: {_line(said) or type(error).__name__}")
+    return StorageError(f"{place} cannot be used for {place_of(bucket, key)}: {_line(said) or type(error).__name__}")
 
 
 def explanation(body: str) -> tuple[str, str]:
@@ -124,8 +124,9 @@ def reason(error: Exception) -> str:
     return _line(getattr(error, "strerror", None) or str(error)) or type(error).__name__
 
 
-def _what(bucket: str, key: str) -> str:
-    return f"{bucket}/{key}" if key else f"bucket {bucket}"
+def place_of(bucket: str, key: str) -> str:
+    """What an error is about, in one line."""
+    return f"{bucket}/{key if key.isprintable() else repr(key)}" if key else f"bucket {bucket}"
 
 
 def _line(text: str) -> str:

@@ -18,7 +18,7 @@ from wren_storage_cos.settings import Settings
 from wren_storage_cos.stores import Stores
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, PutMode
+    from obstore import GetOptions
 
     from wren_storage_cos.answers import Listing
     from wren_storage_cos.service import Service
@@ -62,15 +62,15 @@ class Objects:
             upload(self._service, bucket, key, _all(first, parts), if_absent=if_absent)
             return
         pieces = first[0] if first else []
-        store = self._stores.store(bucket, key)
+        # Under a condition not by obstore, which sends again what may be done: the second would find the first.
+        store = None if if_absent else self._stores.store(bucket, key)
         if store is None:
             self._service.put(bucket, key, pieces, if_absent=if_absent)
             return
         import obstore
 
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        mode: PutMode = "create" if if_absent else "overwrite"
-        self._stores.ask(bucket, key, partial(obstore.put, store, key, body, mode=mode, use_multipart=False))
+        self._stores.ask(bucket, key, partial(obstore.put, store, key, body, use_multipart=False))
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
@@ -145,7 +145,12 @@ def _all(first: "deque[T]", rest: Iterable[T]) -> Iterator[T]:
 
 
 def _check(key: str) -> None:
-    if not key:
-        from wren.errors import StorageError
+    try:
+        if key.encode():
+            return
+        said = "an object's key cannot be empty"
+    except UnicodeEncodeError:
+        said = f"the key {key!r} cannot be an object's: it has half a character"
+    from wren.errors import StorageError
 
-        raise StorageError("an object's key cannot be empty")
+    raise StorageError(said)

@@ -9,6 +9,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from itertools import islice
@@ -16,10 +17,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from wren.wire import Buffer
-from wren_storage_cos.answers import Document, Listing, NotXml, Page, escaped, fits_xml
+from wren_storage_cos.answers import Document, Listing, Page, Unreadable, escaped, fits_xml
 from wren_storage_cos.connections import Answer, Connections
 from wren_storage_cos.credentials import Credentials
-from wren_storage_cos.errors import busy, explanation, reason, refusal, unreachable
+from wren_storage_cos.errors import busy, explanation, reason, refusal, unexplained, unreachable
 from wren_storage_cos.settings import FIRST_PAUSE, LONGEST_PAUSE, Settings
 from wren_storage_cos.signing import Signer, digest, encoded_path, encoded_query
 
@@ -59,19 +60,17 @@ class Service:
 
     def list(self, bucket: str, prefix: str, after: str) -> Iterator[Listing]:
         """The objects whose keys begin so and sort behind `after`, in key order, page by page."""
-        query = {"list-type": "2", "prefix": prefix, "start-after": after}
+        # Encoded, where the service can: XML has not all characters that a key may have.
+        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        start = {"start-after": after} if after else {}
         while True:
-            page = self._page(bucket, query)
+            answer = self.ask("GET", bucket, query={**query, **start})
+            with self._understood(bucket):
+                page = Page.read(answer.body)
             yield from page.objects
             if not page.token:
                 return
-            query = {"list-type": "2", "prefix": prefix, "continuation-token": page.token}
-
-    def _page(self, bucket: str, query: Mapping[str, str]) -> Page:
-        try:
-            return Page.read(self.ask("GET", bucket, query=query).body)
-        except NotXml:  # a key has characters that XML cannot have
-            return Page.read(self.ask("GET", bucket, query={**query, "encoding-type": "url"}).body)
+            start = {"continuation-token": page.token}
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove objects, a thousand in a request."""
@@ -88,7 +87,8 @@ class Service:
         body = f"<Delete><Quiet>true</Quiet>{objects}</Delete>".encode()
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         answer = self.ask("POST", bucket, query={"delete": ""}, headers={"content-md5": md5}, body=[body])
-        said = Document.read(answer.body)
+        with self._understood(bucket):
+            said = Document.read(answer.body, "DeleteResult")
         for each in said.children("Error"):
             code = said.text("Code", each)
             if code != "NoSuchKey":
@@ -98,7 +98,9 @@ class Service:
 
     def begin(self, bucket: str, key: str) -> str:
         """Begin an upload in parts: its id."""
-        return Document.read(self.ask("POST", bucket, key, query={"uploads": ""}).body).text("UploadId")
+        answer = self.ask("POST", bucket, key, query={"uploads": ""})
+        with self._understood(bucket, key):
+            return Document.read(answer.body, "InitiateMultipartUploadResult").text("UploadId")
 
     def part(self, bucket: str, key: str, upload: str, number: int, body: Sequence[Buffer]) -> str:
         """Send a part, the first of which has the number 1: its etag."""
@@ -114,8 +116,11 @@ class Service:
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         headers = _IF_ABSENT if if_absent else _NOTHING
         answer = self.ask("POST", bucket, key, query={"uploadId": upload}, headers=headers, body=[body])
-        if Document.read(answer.body).name == "Error":  # an answer may begin before it is known how it ends
-            raise self._refused(bucket, key, 500, *explanation(answer.body.decode()))
+        said = explanation(answer.body.decode(errors="replace"))
+        if any(said):  # an answer may begin before it is known how it ends
+            raise self._refused(bucket, key, 500, *said)
+        with self._understood(bucket, key):
+            Document.read(answer.body, "CompleteMultipartUploadResult")
 
     def abandon(self, bucket: str, key: str, upload: str) -> None:
         """Remove the parts of an upload."""
@@ -188,6 +193,13 @@ class Service:
     def _refused(self, bucket: str, key: str, status: int, code: str, message: str) -> Exception:
         given = self._settings
         return refusal(status, code, message, place=given.endpoint, bucket=bucket, key=key, region=given.region)
+
+    @contextmanager
+    def _understood(self, bucket: str, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except Unreadable as error:
+            raise unexplained(error, str(error), place=self._settings.endpoint, bucket=bucket, key=key) from error
 
     def close(self) -> None:
         """Let go of connections."""

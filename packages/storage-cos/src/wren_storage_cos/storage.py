@@ -16,6 +16,7 @@ from wren.errors import ConfigError, NoSuchKey
 from wren.spi import Feature, ObjectInfo, Storage
 from wren.wire import Buffer, Handle
 from wren_storage_cos.credentials import Credentials
+from wren_storage_cos.errors import place_of
 from wren_storage_cos.network import here
 from wren_storage_cos.options import SECTION, CosOptions
 
@@ -155,7 +156,7 @@ class CosStorage(Storage[CosOptions]):
 
 
 def _missing(bucket: str, key: str) -> NoSuchKey:
-    return NoSuchKey(f"no object {bucket}/{key} in the ibm_cos storage")
+    return NoSuchKey(f"no object {place_of(bucket, key)} in the ibm_cos storage")
 
 
 @hookimpl

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_storage_cos.answers import Document, NotXml, Page, escaped, fits_xml
+from wren_storage_cos.answers import Document, Page, Unreadable, escaped, fits_xml
 
 PAGE = """<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult{space}><Name>b</Name><Prefix>a</Prefix>{more}<EncodingType>{encoding}</EncodingType>
@@ -34,16 +34,18 @@ def test_keys_are_read_as_they_are_encoded(encoding: str, key: str) -> None:
     assert page.objects[0][0] == "a+b%41 &<"
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"<a>\x01</a>", b"{}"])
-def test_what_is_no_xml_is_told(body: bytes) -> None:
-    with pytest.raises(NotXml):
-        Document.read(body)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"<html></html>", b"<ListBucketResult>\x01</ListBucketResult>", b"{}"]
+)
+def test_what_is_no_listing_is_told(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="no ListBucketResult"):
+        Page.read(body)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_keys_come_through_xml(key: str) -> None:
     if fits_xml(key):
-        assert Document.read(f"<a><b>{escaped(key)}</b></a>".encode()).text("b") == key
+        assert Document.read(f"<a><b>{escaped(key)}</b></a>".encode(), "a").text("b") == key
     else:
-        with pytest.raises(NotXml):
-            Document.read(f"<a><b>{escaped(key)}</b></a>".encode())
+        with pytest.raises(Unreadable):
+            Document.read(f"<a><b>{escaped(key)}</b></a>".encode(), "a")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,8 @@ from wren.wire import Buffer
 from wren_storage_cos import uploads
 from wren_storage_cos.uploads import PARALLEL, cut, upload
 
-chunks = st.lists(
-    st.binary(max_size=40) | st.binary(max_size=40).map(bytearray) | st.binary(max_size=40).map(memoryview)
-)
+pieces = st.binary(max_size=40)
+chunks: st.SearchStrategy[list[Buffer]] = st.lists(st.one_of(pieces, pieces.map(bytearray), pieces.map(memoryview)))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -59,7 +59,7 @@ def test_a_buffer_may_be_used_again_for_the_next_chunk() -> None:
 
 
 def test_numbers_are_cut_by_their_bytes() -> None:
-    view = memoryview(bytes(range(64))).cast("d")
+    view: Any = memoryview(bytes(range(64))).cast("d")
     assert b"".join(chain.from_iterable(cut([view]))) == bytes(range(64))
 
 

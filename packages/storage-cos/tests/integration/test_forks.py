@@ -1,0 +1,101 @@
+"""Processes: the threads of obstore are in no child, and neither may be the parent's connections."""
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+from tests.services.fixtures import Endpoint
+
+from wren_storage_cos.credentials import Credentials
+
+PROGRAM: Final = """
+import os, signal, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of forks beside threads
+from wren_storage_cos.objects import Objects
+
+signal.alarm(60)
+URL, BUCKET = sys.argv[1:]
+objects = Objects(URL)
+LARGE = b"0123456789" * 1_100_000
+
+def use(key):
+    objects.put(BUCKET, key, [b"small"])
+    objects.put(BUCKET, key + ".large", [LARGE])
+    assert objects.get(BUCKET, key) == b"small"
+    assert objects.get(BUCKET, key, 1, 3) == b"ma"
+    assert objects.get(BUCKET, key + ".large") == LARGE
+    assert objects.head(BUCKET, key)[1] == 5
+    assert {key, key + ".large"} <= {name for name, *_ in objects.list(BUCKET)}
+    objects.delete(BUCKET, [key, key + ".large"])
+
+def forked(work):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(60)
+            work()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def run(s3: Endpoint, bucket: str, program: str) -> None:
+    env = {**Credentials(s3.access_key, s3.secret_key).environment(), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM + program, s3.url, bucket],
+        env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_child_uses_what_its_parent_has_used(s3: Endpoint, s3_bucket: str) -> None:
+    run(s3, s3_bucket, "use('before'); assert ended(forked(lambda: use('child'))) == 0; use('after')")
+
+
+def test_children_of_one_that_has_used_nothing_use_it(s3: Endpoint, s3_bucket: str) -> None:
+    """As calls are forked of a template."""
+    program = "assert [ended(pid) for pid in [forked(lambda n=n: use(f'c{n}')) for n in range(3)]] == [0] * 3; use('p')"
+    run(s3, s3_bucket, program)
+
+
+def test_a_child_of_a_child_uses_it(s3: Endpoint, s3_bucket: str) -> None:
+    program = """
+def child():
+    use('child')
+    assert ended(forked(lambda: use('grandchild'))) == 0
+
+use('parent')
+assert ended(forked(child)) == 0
+"""
+    run(s3, s3_bucket, program)
+
+
+def test_parent_and_children_use_it_at_the_same_time(s3: Endpoint, s3_bucket: str) -> None:
+    program = """
+use('parent')
+busy = [threading.Thread(target=use, args=(f'thread{n}',)) for n in range(2)]
+for thread in busy:
+    thread.start()
+children = [forked(lambda n=n: use(f'child{n}')) for n in range(2)]
+for thread in busy:
+    thread.join()
+assert [ended(pid) for pid in children] == [0, 0]
+use('after')
+"""
+    run(s3, s3_bucket, program)
+
+
+@pytest.mark.parametrize("verb", ["get(BUCKET, 'k')", "list(BUCKET)", "head(BUCKET, 'k')"])
+def test_a_program_that_has_used_it_ends(s3: Endpoint, s3_bucket: str, verb: str) -> None:
+    run(s3, s3_bucket, f"objects.put(BUCKET, 'k', [b'x']); list(objects.{verb})")
