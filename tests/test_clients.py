@@ -113,7 +113,7 @@ class Connection:
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In the place of the packages that really have these names, should they be installed."""
-    found = importlib.metadata.entry_points
+    found: Any = importlib.metadata.entry_points
 
     def of_others(**asked: str) -> list[importlib.metadata.EntryPoint]:
         return [each for each in found(**asked) if each.dist and not each.dist.name.startswith(REAL)]
