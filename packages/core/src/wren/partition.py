@@ -1,5 +1,6 @@
 """Objects and URLs to parts: what `map` makes of elements for a parameter `obj` or `url`."""
 
+import contextlib
 import itertools
 import os
 import sys
@@ -176,8 +177,9 @@ def _objects(element: str, bucket: str, key: str, storage: Storage[Any]) -> Iter
 
 def _hint(element: str, bucket: str, key: str, storage: Storage[Any]) -> str:
     """What somebody may have meant who has named an object that is not there."""
-    if any(storage.list(bucket, f"{key}/")):
-        return f"; for all that is below it give {element}/"
+    with contextlib.suppress(StorageError):  # who may not list has the error that he has
+        if any(storage.list(bucket, f"{key}/")):
+            return f"; for all that is below it give {element}/"
     if storage.name == "localhost" and Path(element).exists():
         return f"; for the file of this machine give ./{element}"
     return ""
