@@ -132,9 +132,11 @@ def faults(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 @timed
 def bench(session: nox.Session) -> None:
-    """Time wren beside its peers, on a machine that does nothing else; an hour, so not by default."""
-    install(session, "bench", packages=[CORE])
+    """Time wren beside its peers and bare clients, on a machine that does nothing else; an hour, so not by default."""
+    install(session, "bench", packages=PACKAGES.values())
     session.run("python", "-m", "bench", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "bench.storage")
 
 
 @nox.session(python=OLDEST)

@@ -1,5 +1,6 @@
 """Clients of SDKs, which functions ask for by a parameter's name: `ibm_cos` and `rabbitmq`, of plugins of this file."""
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import wren
 from wren.errors import BindingError, CallError, ConfigError, StorageError, Unsupported
 from wren.testing import plugged
 
+REAL: Final = ("wren-storage-cos", "wren-monitor-rabbitmq")
 SECRET: Final = "kept-in-the-environment"
 
 PLUGINS: Final = """
@@ -109,7 +111,14 @@ class Connection:
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path: Path) -> Iterator[None]:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the place of the packages that really have these names, should they be installed."""
+    found: Any = importlib.metadata.entry_points
+
+    def of_others(**asked: str) -> list[importlib.metadata.EntryPoint]:
+        return [each for each in found(**asked) if each.dist and not each.dist.name.startswith(REAL)]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", of_others)
     points = {"wren.storage": {"ibm_cos": "fake_plugins"}, "wren.monitor": {"rabbitmq": "fake_monitor"}}
     with plugged(tmp_path / "site", points, subprocesses=True) as site:
         (site / "fake_plugins.py").write_text(PLUGINS)

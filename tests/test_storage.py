@@ -26,24 +26,28 @@ from wren.errors import (
 )
 
 MIB: Final = 1 << 20
-MISSING: Final = r"no object b/nothing in the \w+ storage"
+MISSING: Final = r"no object \S+/nothing in the \w+ storage"
 
 
-def config_of(name: str, folder: Path) -> Mapping[str, Any]:
-    return {} if name == "memory" else {name: {"path": str(folder / "storage")}}
+def config_of(name: str, request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """Of a storage, or of a real S3 server, which is started when a test is the first to ask for it."""
+    if name == "ibm_cos":
+        return {name: request.getfixturevalue("s3").options(request.getfixturevalue("s3_bucket"))}
+    return {} if name == "memory" else {name: {"path": str(request.getfixturevalue("tmp_path") / "storage")}}
 
 
-@pytest.fixture(params=["localhost", "memory", "template"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[wren.Storage]:
+@pytest.fixture(params=["localhost", "memory", "template", "ibm_cos"])
+def storage(request: pytest.FixtureRequest) -> Iterator[wren.Storage]:
     """A program's own."""
-    with wren.Storage(config_of(request.param, tmp_path), request.param) as opened:
+    with wren.Storage(config_of(request.param, request), request.param) as opened:
         yield opened
 
 
-@pytest.fixture(params=["localhost", "template"])
-def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[wren.FunctionExecutor]:
+@pytest.fixture(params=["localhost", "template", "ibm_cos"])
+def executor(request: pytest.FixtureRequest) -> Iterator[wren.FunctionExecutor]:
     name = request.param
-    config = {**config_of(name, tmp_path), "wren": {"backend": name, "storage": name, "workers": 2}}
+    backend = "localhost" if name == "ibm_cos" else name
+    config = {**config_of(name, request), "wren": {"backend": backend, "storage": name, "workers": 2}}
     with wren.FunctionExecutor(config) as made:
         yield made
 
@@ -54,47 +58,47 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[wren.Fu
 def use(storage: Any) -> list[Any]:
     """All of its methods, and what they gave: to be run in a program and in a function."""
     large = bytes(range(256)) * 4 * 4096 * 3  # 12 MiB, more than a block
-    storage.put_object("b", "k", b"0123456789")
-    storage.put_object("b", "text", "caf\u00e9")
-    storage.put_object("b", "folder/file", io.BytesIO(large))
-    storage.put_object("b", "folder/chunks", (large[at : at + MIB] for at in range(0, len(large), MIB)))
-    storage.put_object("b", "empty", b"")
+    storage.put_object(storage.bucket, "k", b"0123456789")
+    storage.put_object(storage.bucket, "text", "caf\u00e9")
+    storage.put_object(storage.bucket, "folder/file", io.BytesIO(large))
+    storage.put_object(storage.bucket, "folder/chunks", (large[at : at + MIB] for at in range(0, len(large), MIB)))
+    storage.put_object(storage.bucket, "empty", b"")
     place = Path(f"{os.environ.get('TMPDIR', '/tmp')}/wren-test-{os.urandom(8).hex()}")
     place.mkdir()
-    storage.download_file("b", "folder/chunks", place / "down")
-    storage.upload_file(str(place / "down"), "b")
-    storage.upload_file(place / "down", "b", "folder/up")
-    named = storage.put_cloudobject(b"named", "b", "mine")
+    storage.download_file(storage.bucket, "folder/chunks", place / "down")
+    storage.upload_file(str(place / "down"), storage.bucket)
+    storage.upload_file(place / "down", storage.bucket, "folder/up")
+    named = storage.put_cloudobject(b"named", storage.bucket, "mine")
     nameless = storage.put_cobject("nameless")
-    info = storage.head_object("b", "k")
+    info = storage.head_object(storage.bucket, "k")
     gave = [
-        storage.get_object("b", "k"),
-        storage.get_object("b", "k", range=(2, 5)),
-        storage.get_object("b", "k", range=(-3, None)),
-        storage.get_object("b", "k", range=(8, 99)),
-        storage.get_object("b", "k", extra_get_args={"Range": "bytes=2-5"}),
-        storage.get_object("b", "k", False, {"Range": "bytes=-2"}),
-        storage.get_object("b", "k", stream=True, range=(1, 4)).read(),
-        storage.get_object("b", "text").decode(),
-        storage.get_object("b", "empty"),
-        storage.get_object("b", "folder/file") == large == storage.get_object("b", "folder/up"),
-        storage.get_object("b", "folder/file", stream=True).read(MIB + 7) == large[: MIB + 7],
+        storage.get_object(storage.bucket, "k"),
+        storage.get_object(storage.bucket, "k", range=(2, 5)),
+        storage.get_object(storage.bucket, "k", range=(-3, None)),
+        storage.get_object(storage.bucket, "k", range=(8, 99)),
+        storage.get_object(storage.bucket, "k", extra_get_args={"Range": "bytes=2-5"}),
+        storage.get_object(storage.bucket, "k", False, {"Range": "bytes=-2"}),
+        storage.get_object(storage.bucket, "k", stream=True, range=(1, 4)).read(),
+        storage.get_object(storage.bucket, "text").decode(),
+        storage.get_object(storage.bucket, "empty"),
+        storage.get_object(storage.bucket, "folder/file") == large == storage.get_object(storage.bucket, "folder/up"),
+        storage.get_object(storage.bucket, "folder/file", stream=True).read(MIB + 7) == large[: MIB + 7],
         (place / "down").read_bytes() == large,
         sorted(path.name for path in place.iterdir()),
-        (info.key, info.size, info in storage.list_objects("b")),
-        storage.list_keys("b", "folder/"),
-        [each.size for each in storage.list_objects("b", "folder/")],
-        storage.list_keys("elsewhere"),
-        named[1:],
+        (info.key, info.size, info in storage.list_objects(storage.bucket)),
+        storage.list_keys(storage.bucket, "folder/"),
+        [each.size for each in storage.list_objects(storage.bucket, "folder/")],
+        storage.list_keys(storage.bucket, "nothing/"),
+        named[1:] == (storage.bucket, "mine"),
         (nameless.backend == storage.backend, nameless.bucket == storage.bucket),
         storage.get_cloudobject(named),
         storage.get_cobject(nameless, stream=True).read(),
     ]
     storage.delete_cobject(nameless)
     storage.delete_cloudobjects([named, nameless])
-    storage.delete_object("b", "folder/file")
-    storage.delete_objects("b", ["folder/chunks", "nothing"])
-    gave += [storage.list_keys("b"), storage.list_keys(storage.bucket, "wren.objects")]
+    storage.delete_object(storage.bucket, "folder/file")
+    storage.delete_objects(storage.bucket, ["folder/chunks", "nothing"])
+    gave += [storage.list_keys(storage.bucket), storage.list_keys(storage.bucket, "wren.objects/")]
     (place / "down").unlink()
     place.rmdir()
     return gave
@@ -118,7 +122,7 @@ EXPECTED: Final = [
     ["folder/chunks", "folder/file", "folder/up"],
     [12 * MIB] * 3,
     [],
-    ("b", "mine"),
+    True,
     (True, True),
     b"named",
     b"nameless",
@@ -151,8 +155,8 @@ def test_a_function_gets_what_its_annotation_may_say(executor: wren.FunctionExec
 
 def test_an_executor_within_a_function_has_that_of_the_call(executor: wren.FunctionExecutor) -> None:
     def inside(key: str, storage: Any) -> bytes:
-        storage.put_object("b", key, b"content")
-        content: bytes = wren.local_executor().storage.get_object("b", key)
+        storage.put_object(storage.bucket, key, b"content")
+        content: bytes = wren.local_executor().storage.get_object(storage.bucket, key)
         return content
 
     assert executor.call_async(inside, "k").result(30) == b"content"
@@ -191,48 +195,51 @@ def test_the_configuration_says_which(tmp_path: Path, monkeypatch: pytest.Monkey
     ids=lambda body: type(body).__name__,
 )
 def test_whatever_has_bytes_is_put(storage: wren.Storage, body: Any) -> None:
-    storage.put_object("b", "k", body)
-    storage.put_object("b", "chunks", [body if not isinstance(body, str) else b"data", b"", b"!"])
-    assert (storage.get_object("b", "k"), storage.get_object("b", "chunks")) == (b"data", b"data!")
+    storage.put_object(storage.bucket, "k", body)
+    storage.put_object(storage.bucket, "chunks", [body if not isinstance(body, str) else b"data", b"", b"!"])
+    assert (storage.get_object(storage.bucket, "k"), storage.get_object(storage.bucket, "chunks")) == (
+        b"data",
+        b"data!",
+    )
 
 
 def test_an_array_of_numpy_is_its_bytes(storage: wren.Storage) -> None:
     numpy = pytest.importorskip("numpy")
     values = numpy.arange(6, dtype="float64").reshape(2, 3)
     for body in (values, values.T, values[:0]):
-        storage.put_object("b", "k", body)
-        assert storage.get_object("b", "k") == body.tobytes()
+        storage.put_object(storage.bucket, "k", body)
+        assert storage.get_object(storage.bucket, "k") == body.tobytes()
 
 
 def test_a_file_is_read_from_where_it_is(storage: wren.Storage, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"head and body")
     with (tmp_path / "file").open("rb") as file:
         file.seek(9)
-        storage.put_object("b", "k", file)
-    assert storage.get_object("b", "k") == b"body"
+        storage.put_object(storage.bucket, "k", file)
+    assert storage.get_object(storage.bucket, "k") == b"body"
 
 
 def test_a_missing_object_is_one_kind_of_error_everywhere(storage: wren.Storage, tmp_path: Path) -> None:
     asked: list[Callable[[], Any]] = [
-        lambda: storage.get_object("b", "nothing"),
-        lambda: storage.get_object("b", "nothing", range=(3, 3)),
-        lambda: storage.get_object("b", "nothing", range=(-3, None)),
-        lambda: storage.get_object("b", "nothing", stream=True),
-        lambda: storage.head_object("b", "nothing"),
-        lambda: storage.download_file("b", "nothing", tmp_path / "down"),
-        lambda: storage.get_cloudobject(wren.CloudObject(storage.backend, "b", "nothing")),
+        lambda: storage.get_object(storage.bucket, "nothing"),
+        lambda: storage.get_object(storage.bucket, "nothing", range=(3, 3)),
+        lambda: storage.get_object(storage.bucket, "nothing", range=(-3, None)),
+        lambda: storage.get_object(storage.bucket, "nothing", stream=True),
+        lambda: storage.head_object(storage.bucket, "nothing"),
+        lambda: storage.download_file(storage.bucket, "nothing", tmp_path / "down"),
+        lambda: storage.get_cloudobject(wren.CloudObject(storage.backend, storage.bucket, "nothing")),
     ]
     for ask in asked:
         with pytest.raises(wren.StorageNoSuchKey, match=MISSING):
             ask()
     assert wren.StorageNoSuchKey is NoSuchKey
     assert not (tmp_path / "down").exists()
-    storage.delete_object("b", "nothing")
+    storage.delete_object(storage.bucket, "nothing")
 
 
 def test_functions_are_told_so_too(executor: wren.FunctionExecutor) -> None:
     def ask(how: str, storage: Any) -> Any:
-        return getattr(storage, how)("b", "nothing")
+        return getattr(storage, how)(storage.bucket, "nothing")
 
     for how in ("get_object", "head_object", "download_file"):
         with pytest.raises(wren.StorageNoSuchKey, match=MISSING):
@@ -242,42 +249,42 @@ def test_functions_are_told_so_too(executor: wren.FunctionExecutor) -> None:
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
-        (lambda storage: storage.put_object("b", "k", 5), TypeError, "b/k is of type int: give bytes, text, a binary"),
-        (lambda storage: storage.put_object("b", "k", None), TypeError, "b/k is of type NoneType: give bytes"),
-        (lambda storage: storage.put_object("b", "k", {}), TypeError, "b/k is of type dict: give bytes"),
-        (lambda storage: storage.put_object("b", "k", [b"1", 2]), TypeError, "a part of .* b/k is of type int: give"),
-        (lambda storage: storage.put_object("b", "k", io.StringIO("x")), TypeError, "a part of .* is of type str: giv"),
-        (lambda storage: storage.put_object("b", "", b""), ValueError, "^key is '': give one that is not empty$"),
-        (lambda storage: storage.put_object("", "k", b""), ValueError, "^bucket is '': give one that is not empty$"),
-        (lambda storage: storage.get_object(None, "k"), TypeError, "^bucket is of type NoneType: give a str$"),
-        (lambda storage: storage.get_object("b", b"k"), TypeError, "^key is of type bytes: give a str$"),
-        (lambda storage: storage.get_object("b", "there", range=(5, 2)), ValueError, r"^range is \(5, 2\): give \(sta"),
-        (lambda storage: storage.get_object("b", "there", range=(-5, 2)), ValueError, r"^range is \(-5, 2\): give"),
-        (lambda storage: storage.get_object("b", "there", range="0-5"), ValueError, r"^range is '0-5': give"),
-        (lambda storage: storage.get_object("b", "there", range=(9, None)), StorageError, "begins at 9, and it has 4"),
-        (lambda storage: storage.get_object("b", "there", range=(9, 12)), StorageError, "range of b/there begins at"),
-        (lambda storage: storage.get_object("b", "there", True, range=(9, 12)), StorageError, "begins at 9, and it"),
-        (lambda storage: storage.get_object("b", "k", False, {"Range": "5-6"}), ValueError, "'5-6': give it as bytes="),
-        (lambda storage: storage.get_object("b", "k", False, {"IfMatch": "x"}), ValueError, "has 'IfMatch': give"),
-        (lambda storage: storage.delete_objects("b", "abc"), TypeError, "^key_list is 'abc': give a list of keys$"),
-        (lambda storage: storage.delete_objects("b", [1]), TypeError, "^key is of type int: give a str$"),
-        (lambda storage: storage.list_objects(1), TypeError, "^bucket is of type int: give a str$"),
-        (lambda storage: storage.upload_file("/nonexistent/file", "b"), FileNotFoundError, "/nonexistent/file"),
-        (lambda storage: storage.upload_file("/", "b"), IsADirectoryError, "/"),
-        (lambda storage: storage.download_file("b", "there", "/nonexistent/f"), FileNotFoundError, "no such directory"),
-        (lambda storage: storage.download_file("b", "there", "/dev/null"), OSError, "it is no file: '/dev/null'"),
-        (lambda storage: storage.download_file("b", "there/"), ValueError, "'there/' ends without the name of a file"),
-        (lambda storage: storage.get_cloudobject("b/k"), TypeError, "^the cloud object is 'b/k': give what put_c"),
-        (lambda storage: storage.get_cloudobject(wren.CloudObject("x", "b", "k")), StorageError, "in another storage"),
+        (lambda s: s.put_object(s.bucket, "k", 5), TypeError, r"^what is .* \S+/k is of type int: give bytes, text"),
+        (lambda s: s.put_object(s.bucket, "k", None), TypeError, r"/k is of type NoneType: give bytes"),
+        (lambda s: s.put_object(s.bucket, "k", {}), TypeError, r"/k is of type dict: give bytes"),
+        (lambda s: s.put_object(s.bucket, "k", [b"1", 2]), TypeError, "a part of .*/k is of type int: give"),
+        (lambda s: s.put_object(s.bucket, "k", io.StringIO("x")), TypeError, "a part of .* is of type str: giv"),
+        (lambda s: s.put_object(s.bucket, "", b""), ValueError, "^key is '': give one"),
+        (lambda s: s.put_object("", "k", b""), ValueError, "^bucket is '': give one"),
+        (lambda s: s.get_object(None, "k"), TypeError, "^bucket is of type NoneType: give a str$"),
+        (lambda s: s.get_object(s.bucket, b"k"), TypeError, "^key is of type bytes: give a str$"),
+        (lambda s: s.get_object(s.bucket, "there", range=(5, 2)), ValueError, r"^range is \(5, 2\): give \(sta"),
+        (lambda s: s.get_object(s.bucket, "there", range=(-5, 2)), ValueError, r"^range is \(-5, 2\): give"),
+        (lambda s: s.get_object(s.bucket, "there", range="0-5"), ValueError, r"^range is '0-5': give"),
+        (lambda s: s.get_object(s.bucket, "there", range=(9, None)), StorageError, "begins at 9, and it has 4"),
+        (lambda s: s.get_object(s.bucket, "there", range=(9, 12)), StorageError, "there begins at"),
+        (lambda s: s.get_object(s.bucket, "there", True, range=(9, 12)), StorageError, "begins at 9, and it"),
+        (lambda s: s.get_object(s.bucket, "k", False, {"Range": "5-6"}), ValueError, "'5-6': give it as bytes="),
+        (lambda s: s.get_object(s.bucket, "k", False, {"IfMatch": "x"}), ValueError, "has 'IfMatch': give"),
+        (lambda s: s.delete_objects(s.bucket, "abc"), TypeError, "^key_list is 'abc': give a list of keys$"),
+        (lambda s: s.delete_objects(s.bucket, [1]), TypeError, "^key is of type int: give a str$"),
+        (lambda s: s.list_objects(1), TypeError, "^bucket is of type int: give a str$"),
+        (lambda s: s.upload_file("/nonexistent/file", s.bucket), FileNotFoundError, "/nonexistent/file"),
+        (lambda s: s.upload_file("/", s.bucket), IsADirectoryError, "/"),
+        (lambda s: s.download_file(s.bucket, "there", "/nonexistent/f"), FileNotFoundError, "no such directory"),
+        (lambda s: s.download_file(s.bucket, "there", "/dev/null"), OSError, "it is no file: '/dev/null'"),
+        (lambda s: s.download_file(s.bucket, "there/"), ValueError, "'there/' ends without the name of a file"),
+        (lambda s: s.get_cloudobject("b/k"), TypeError, "^the cloud object is 'b/k': give what put_c"),
+        (lambda s: s.get_cloudobject(wren.CloudObject("x", s.bucket, "k")), StorageError, "in another storage"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_plain_error(
     storage: wren.Storage, ask: Callable[[wren.Storage], Any], error: type[Exception], message: str
 ) -> None:
-    storage.put_object("b", "there", b"four")
+    storage.put_object(storage.bucket, "there", b"four")
     with pytest.raises(error, match=message):
         ask(storage)
-    assert storage.list_keys("b") == ["there"]
+    assert storage.list_keys(storage.bucket) == ["there"]
 
 
 class Own(Exception):
@@ -291,26 +298,27 @@ def test_what_a_body_raises_comes_out_as_it_is_and_nothing_is_written(storage: w
         raise error
 
     with pytest.raises(type(error), match=r"^mine$"):
-        storage.put_object("b", "k", chunks())
-    assert storage.list_keys("b") == []
+        storage.put_object(storage.bucket, "k", chunks())
+    assert storage.list_keys(storage.bucket) == []
 
 
 def test_a_closed_one_says_so(storage: wren.Storage) -> None:
     storage.close()
     storage.close()
-    with pytest.raises(StorageError, match=r"^<wren.Storage \w+, bucket \w+> is closed, and b/k was asked for"):
-        storage.get_object("b", "k")
+    with pytest.raises(StorageError, match=r"^<wren.Storage \w+, bucket \S+> is closed, and \S+/k was asked for"):
+        storage.get_object(storage.bucket, "k")
     with pytest.raises(StorageError, match="is closed"):
-        storage.put_object("b", "k", b"")
+        storage.put_object(storage.bucket, "k", b"")
 
 
 def test_that_of_an_executor_can_be_closed_and_the_executor_used(executor: wren.FunctionExecutor) -> None:
     with executor.storage as mine:
-        mine.put_object("b", "k", b"content")
-    assert executor.storage.get_object("b", "k") == b"content"
+        mine.put_object(mine.bucket, "k", b"content")
+    assert executor.storage.get_object(mine.bucket, "k") == b"content"
 
 
-def test_it_cannot_be_pickled_and_says_what_to_do(storage: wren.Storage, executor: wren.FunctionExecutor) -> None:
+def test_it_cannot_be_pickled_and_says_what_to_do(executor: wren.FunctionExecutor) -> None:
+    storage = executor.storage
     message = "cannot be pickled: give the function a parameter named storage"
     with pytest.raises(TypeError, match=message):
         pickle.dumps(storage)
@@ -334,9 +342,11 @@ def test_threads_may_share_it(storage: wren.Storage) -> None:
     def work(number: int) -> None:
         try:
             data = bytes([number]) * (2 * MIB)
-            storage.put_object("b", f"{number}", data)
-            assert storage.get_object("b", f"{number}", stream=True).read() == storage.get_object("b", f"{number}")
-            assert storage.get_object("b", f"{number}") == data
+            storage.put_object(storage.bucket, f"{number}", data)
+            assert storage.get_object(storage.bucket, f"{number}", stream=True).read() == storage.get_object(
+                storage.bucket, f"{number}"
+            )
+            assert storage.get_object(storage.bucket, f"{number}") == data
         except BaseException as error:  # noqa: BLE001 - said below
             failed.append(error)
 
@@ -346,23 +356,23 @@ def test_threads_may_share_it(storage: wren.Storage) -> None:
     for thread in threads:
         thread.join(60)
     assert failed == []
-    assert storage.list_keys("b") == [f"{number}" for number in range(6)]
+    assert storage.list_keys(storage.bucket) == [f"{number}" for number in range(6)]
 
 
-@pytest.mark.parametrize("name", ["localhost", "template"])
-def test_a_forked_child_may_use_it_too(name: str, tmp_path: Path) -> None:
-    storage = wren.Storage(config_of(name, tmp_path), name)
+def test_a_forked_child_may_use_it_too(storage: wren.Storage) -> None:
+    if storage.backend == "memory":
+        pytest.skip("what a child puts there is its own")
     large = bytes(20 * MIB)
-    storage.put_object("b", "large", large)
-    assert storage.get_object("b", "large") == large  # by several threads
+    storage.put_object(storage.bucket, "large", large)
+    assert storage.get_object(storage.bucket, "large") == large  # by several threads
     child = os.fork()
     if not child:
         try:
-            storage.put_object("b", "child's", storage.get_object("b", "large", stream=True))
+            storage.put_object(storage.bucket, "child's", storage.get_object(storage.bucket, "large", stream=True))
         finally:
             os._exit(0)
     assert os.waitpid(child, 0) == (child, 0)
-    assert storage.head_object("b", "child's").size == len(large)
+    assert storage.head_object(storage.bucket, "child's").size == len(large)
 
 
 # ---- large ones
@@ -423,11 +433,11 @@ def test_a_download_that_ends_early_leaves_nothing(storage: wren.Storage, tmp_pa
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "old").write_bytes(b"old")
-    storage.put_object("b", "large", bytes(32 * MIB))
+    storage.put_object(storage.bucket, "large", bytes(32 * MIB))
     broken = wren.Storage.over(Broken(storage._primitives, error), "localhost", "wren")
     for name in ("new", "old"):
         with pytest.raises(type(error)):
-            broken.download_file("b", "large", folder / name)
+            broken.download_file(storage.bucket, "large", folder / name)
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("old", b"old")]
 
 
@@ -445,12 +455,12 @@ class Overwriting(Broken):
 def test_what_is_overwritten_meanwhile_is_an_error_and_never_mixed(storage: wren.Storage, tmp_path: Path) -> None:
     over = wren.Storage.over(Overwriting(storage._primitives, KeyboardInterrupt()), "localhost", "wren")
     reads: list[Callable[[], Any]] = [
-        lambda: over.download_file("b", "k", tmp_path / "down"),
-        lambda: over.get_object("b", "k"),
-        lambda: over.get_object("b", "k", stream=True).read(),
+        lambda: over.download_file(storage.bucket, "k", tmp_path / "down"),
+        lambda: over.get_object(storage.bucket, "k"),
+        lambda: over.get_object(storage.bucket, "k", stream=True).read(),
     ]
     for read in reads:
-        storage.put_object("b", "k", b"\1" * (32 * MIB))
-        with pytest.raises(PreconditionFailed, match="b/k has changed"):
+        storage.put_object(storage.bucket, "k", b"\1" * (32 * MIB))
+        with pytest.raises(PreconditionFailed, match=r"/k .*has changed"):
             read()
     assert not (tmp_path / "down").exists()

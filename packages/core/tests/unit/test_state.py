@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from wren import state
+from wren import callbacks, state
+from wren.recorder import recorder
 
 MONTH = 30 * state.DAY
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of the test's own; what others have left to write goes into theirs."""
+    recorder.flush()
+    monkeypatch.setattr(callbacks, "after", lambda seconds, action: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "wren" / "jobs"
 

@@ -4,27 +4,28 @@ It is built on primitives that each storage has on both sides: `wren.spi.Storage
 Users come here by `wren.Storage`; a worker imports this when a function asks for the storage.  Standard library only.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, NoReturn, Protocol, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, Protocol, Self, TypeAlias, overload
 
 from wren.wire import Buffer
 from wren.worker.bodies import Body, Source
 from wren.worker.content import Content
+from wren.worker.given import Range, byte_range, check_text, new_file, object_name
 from wren.worker.listing import ObjectInfo
 from wren.worker.nested import process
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 __all__ = ["CloudObject", "ObjectInfo", "Storage"]
 
 TEMPORARY: Final = "wren.objects"  # the prefix of objects that were given no key
 
-Range: TypeAlias = tuple[int, int | None]
 Name: TypeAlias = str | os.PathLike[str]
 
 
@@ -92,7 +93,7 @@ class Storage:
         `body`: bytes or another buffer, text, which is encoded as UTF-8, a binary file, which is read from where it is,
         or an iterable of chunks.  Files and chunks are streamed; what they raise comes out as it is.
         """
-        name = _object(bucket, key)
+        name = object_name(bucket, key)
         source = Source(body, name)
         try:
             with self._asked(name):
@@ -112,6 +113,17 @@ class Storage:
         *,
         range: Range | None = None,
     ) -> bytes: ...
+
+    @overload
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        stream: Literal[True],
+        extra_get_args: Mapping[str, Any] | None = None,
+        *,
+        range: Range | None = None,
+    ) -> "BufferedReader": ...
 
     @overload
     def get_object(
@@ -140,12 +152,12 @@ class Storage:
         is `wren.errors.PreconditionFailed`: what was read is never of two versions.
         """
         content = self._content(bucket, key)
-        start, stop = _bounds(range, extra_get_args)
+        start, stop = byte_range(range, extra_get_args)
         return content.stream(start, stop) if stream else content.read(start, stop)
 
     def head_object(self, bucket: str, key: str) -> ObjectInfo:
         """Size in bytes, time in epoch seconds and etag of an object."""
-        with self._asked(_object(bucket, key)):
+        with self._asked(object_name(bucket, key)):
             return ObjectInfo(*self._primitives.head(bucket, key))
 
     def delete_object(self, bucket: str, key: str) -> None:
@@ -158,16 +170,16 @@ class Storage:
             raise TypeError(f"key_list is {key_list!r}: give a list of keys")
         keys = list(key_list)
         for key in keys:
-            _object(bucket, key)
+            object_name(bucket, key)
         if keys:
             with self._asked(f"{bucket}/{keys[0]}" if len(keys) == 1 else f"{len(keys)} objects of {bucket}"):
                 self._primitives.delete(bucket, keys)
 
     def list_objects(self, bucket: str, prefix: str | None = None) -> list[ObjectInfo]:
         """The objects whose keys begin with `prefix`, in the order of their keys."""
-        _text("bucket", bucket)
+        check_text("bucket", bucket)
         if prefix:
-            _text("prefix", prefix)
+            check_text("prefix", prefix)
         with self._asked(f"{bucket}/{prefix or ''}"):
             return [ObjectInfo(*found) for found in self._primitives.list(bucket, prefix or "")]
 
@@ -192,7 +204,7 @@ class Storage:
         target = Path(key.rpartition("/")[2] if file_name is None else file_name)
         if not target.name:
             raise ValueError(f"the key {key!r} ends without the name of a file: give file_name")
-        with _new_file(target) as file:
+        with new_file(target) as file:
             for block in content.blocks(0, None):
                 file.write(block)
 
@@ -255,7 +267,7 @@ class Storage:
             return self._primitives.get(bucket, key, start, stop, if_match=etag)
 
     def _content(self, bucket: str, key: str) -> Content:
-        name = _object(bucket, key)
+        name = object_name(bucket, key)
         return Content(name, partial(self.get_range, bucket, key), partial(self.head_object, bucket, key))
 
     def _mine(self, cloudobject: CloudObject) -> CloudObject:
@@ -294,65 +306,3 @@ def opened_here() -> Any:
             "storage, or return the future"
         )
     return process.storage()
-
-
-def _text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is of type {type(value).__name__}: give a str")
-    if not value:
-        raise ValueError(f"{name} is {value!r}: give one that is not empty")
-
-
-def _object(bucket: str, key: str) -> str:
-    """An object's name for people."""
-    _text("bucket", bucket)
-    _text("key", key)
-    return f"{bucket}/{key}"
-
-
-def _bounds(given: Range | None, extra: Mapping[str, Any] | None) -> Range:
-    """The range that was asked for in either way."""
-    if extra:
-        others = [name for name in extra if name != "Range"]
-        if others:
-            raise ValueError(f"extra_get_args has {others[0]!r}: give Range, which is all that it may have")
-        if given is not None:
-            raise ValueError(f"range is {given!r}, and extra_get_args has a Range, too: give one of them")
-        given = _http_range(extra["Range"])
-    if given is None:
-        return 0, None
-    try:
-        start, stop = given
-        start, stop = index(start), None if stop is None else index(stop)
-        if stop is None or 0 <= start <= stop:
-            return start, stop
-    except (TypeError, ValueError):  # no pair of numbers
-        pass
-    raise ValueError(f"range is {given!r}: give (start, stop) in bytes, such as (0, 100) or (100, None)")
-
-
-def _http_range(text: object) -> Range:
-    import re
-
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text) if isinstance(text, str) else None
-    if found is None or not (found[1] or found[2]):
-        raise ValueError(f"extra_get_args has the Range {text!r}: give it as bytes=0-99, bytes=100- or bytes=-100")
-    if not found[1]:
-        return (-int(found[2]), None) if int(found[2]) else (0, 0)
-    return int(found[1]), int(found[2]) + 1 if found[2] else None
-
-
-@contextmanager
-def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file beside the target, which takes its place when it is written, and is removed if that fails."""
-    if target.exists() and not target.is_file():  # a device would be replaced, too
-        raise OSError(errno.EINVAL, "an object cannot be written there, as it is no file", str(target))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such directory to write an object into", str(target.parent))
-    temporary = target.with_name(f".wren-{os.urandom(8).hex()}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

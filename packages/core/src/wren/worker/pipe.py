@@ -216,7 +216,6 @@ class PipeShell:
         if terms is not None and terms.header.persist:
             self._persist = partial(self._store_status, terms, batch.attempt)
         if terms is None and batch.plain is not None and batch.plain[1] is None and not isinstance(function, list):
-            process.storage = None
             # The shape of a map over scalars: nothing but built-in iterators between two calls.
             return zip(calls, repeat(_run_plainly), zip(repeat(function), batch.plain[0]))
         if batch.place is not None:
@@ -230,7 +229,6 @@ class PipeShell:
         if isinstance(function, list):
             return FAILED, function
         if job.terms is None:
-            process.storage = None
             return run_loaded(function, load)
         header, storage = job.terms
         self._isolation.apply(header.env)
