@@ -200,7 +200,7 @@ def test_function_executor_takes_the_configurations_backend(
 def test_function_executor_is_on_ibm_with_nothing_configured() -> None:
     with pytest.raises(PluginNotFound, match=r"'ibm_cf'; pip install wren-backend-ibmcf"):
         wren.function_executor()
-    with pytest.raises(PluginNotFound, match=r"'ibm_cos'; pip install wren-storage-cos"):
+    with pytest.raises(ConfigError, match=r"section \[ibm_cos\] of the configuration needs the key 'endpoint'"):
         wren.local_executor(storage_backend="ibm_cos")
 
 

@@ -77,8 +77,16 @@ TABLE: Final[Mapping[str, Keys]] = {
     "localhost": {
         "workers": Key("localhost", "workers", int),
     },
+    "ibm_cos": {
+        "endpoint": Key("ibm_cos", "endpoint"),
+        "private_endpoint": Key("ibm_cos", "private_endpoint"),
+        "api_key": Key("ibm_cos", "api_key"),
+        "access_key": Key("ibm_cos", "access_key"),
+        "secret_key": Key("ibm_cos", "secret_key"),
+        "ibm_auth_endpoint": Key("ibm_cos", "ibm_auth_endpoint"),
+    },
 }
-BUCKETS: Final = frozenset({"localhost"})  # storages whose section has a key `bucket`
+BUCKETS: Final = frozenset({"localhost", "ibm_cos"})  # storages whose section has a key `bucket`
 
 # On these backends PyWren did not look at its configuration's image and memory, which are the containers' elsewhere.
 UNCONTAINED: Final = ("localhost",)

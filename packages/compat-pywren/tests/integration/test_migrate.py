@@ -27,9 +27,9 @@ pywren:
     retry_sleeps: [1, 2, 4]
 localhost:
     workers: 2
-ibm_cos:
-    endpoint: https://s3.example.org
-    secret_key: {SECRET}
+ibm_cf:
+    endpoint: https://cf.example.org
+    api_key: {SECRET}
 """
 
 
@@ -64,7 +64,7 @@ def test_what_could_not_be_migrated_is_named_with_the_reason(old_file: Path) -> 
     assert invoke().stderr.splitlines() == [
         f"Warning: not migrated from [pywren]: storage_prefix ({chosen}).",
         f"Warning: not migrated from [pywren]: retries, retry_sleeps ({sent}).",
-        "Warning: not migrated from [ibm_cos]: endpoint, secret_key (wren has no such option yet).",
+        "Warning: not migrated from [ibm_cf]: endpoint, api_key (wren has no such option yet).",
     ]
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_could_not_be_put_in_place_is_not_left_beside_it(old_file: P
 
 def test_nothing_is_written_when_nothing_can_be_migrated(home: Path, tmp_path: Path) -> None:
     # Given
-    (home / ".pywren_config").write_text(f"ibm_cos: {{api_key: {SECRET}}}\n")
+    (home / ".pywren_config").write_text(f"ibm_cf: {{api_key: {SECRET}}}\n")
     target = tmp_path / "wren.toml"
     # When
     result = invoke("--to", str(target))

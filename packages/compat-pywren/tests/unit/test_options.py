@@ -69,14 +69,23 @@ def test_the_bucket_goes_to_the_section_of_the_storage() -> None:
     assert converted(old) == {"wren": {"storage": "localhost"}, "localhost": {"bucket": "mine"}}
 
 
-@pytest.mark.parametrize("named", [{}, {"storage_backend": "ibm_cos"}, {"storage_backend": "swift"}])
-def test_the_bucket_of_a_storage_that_is_not_there_yet_is_left(named: dict[str, Any]) -> None:
-    result = convert({"pywren": {**named, "storage_bucket": "mine"}}, "file")
+@pytest.mark.parametrize("named", [{}, {"storage_backend": "ibm_cos"}])
+def test_the_storage_is_ibms_where_none_is_named(named: dict[str, Any]) -> None:
+    old = {"pywren": {**named, "storage_bucket": "mine"}, "ibm_cos": {"endpoint": "https://x", "api_key": SECRET}}
+    assert converted(old)["ibm_cos"] == {"bucket": "mine", "endpoint": "https://x", "api_key": SECRET}
+
+
+def test_the_bucket_of_a_storage_that_is_not_there_yet_is_left() -> None:
+    result = convert({"pywren": {"storage_backend": "swift", "storage_bucket": "mine"}}, "file")
     assert "mine" not in str(result.sections)
-    storage = named.get("storage_backend", "ibm_cos")
-    assert result.left == (
-        Left("pywren", "storage_bucket", f"nothing is known of the options of the storage {storage!r}"),
-    )
+    assert result.left == (Left("pywren", "storage_bucket", "nothing is known of the options of the storage 'swift'"),)
+
+
+def test_all_that_ibms_storage_had_is_wrens() -> None:
+    """And is what the plugin takes, where it is installed."""
+    names = ["endpoint", "private_endpoint", "api_key", "access_key", "secret_key", "ibm_auth_endpoint"]
+    old = {"ibm_cos": {name: f"https://{name}" for name in names}}
+    assert converted(old) == old
 
 
 def test_the_workers_of_localhost_are_kept_apart_from_those_of_all() -> None:
@@ -88,7 +97,7 @@ def test_sections_and_keys_that_are_not_in_the_table_are_left_by_name() -> None:
     # Given
     old: Sections = {
         "pywren": {"include_modules": ["mine"], "colour": "red"},
-        "ibm_cos": {"endpoint": "https://x", "api_key": SECRET},
+        "ibm_cf": {"endpoint": "https://x", "api_key": SECRET},
     }
     # When
     result = convert(old, "file")
@@ -97,8 +106,8 @@ def test_sections_and_keys_that_are_not_in_the_table_are_left_by_name() -> None:
     assert result.left == (
         Left("pywren", "include_modules", "give it to call_async, map and map_reduce"),
         Left("pywren", "colour", NO_OPTION),
-        Left("ibm_cos", "endpoint", NO_OPTION),
-        Left("ibm_cos", "api_key", NO_OPTION),
+        Left("ibm_cf", "endpoint", NO_OPTION),
+        Left("ibm_cf", "api_key", NO_OPTION),
     )
     assert SECRET not in repr(result)
 

@@ -29,9 +29,9 @@ T = TypeVar("T")
 class Objects:
     """Buckets of a service that speaks S3, opened by an access key and its secret.  Thread-safe, also after a fork.
 
-    `credentials` are those of the environment where they are not given.  The other parameters are the options of
-    section `[ibm_cos]`, with `network` as the client's `network.here` gave it, and `ca` as PEM.  Every method raises
-    StorageError and its kinds; FileNotFoundError for an object that is not there.
+    `credentials` are those of the environment where they are not given; `interruptible`: Ctrl-C ends a wait.  The
+    other parameters are the options of section `[ibm_cos]`, with `network` as the client's `network.here` gave it, and
+    `ca` as PEM.  Every method raises StorageError and its kinds; FileNotFoundError for an object that is not there.
     """
 
     def __init__(
@@ -45,11 +45,13 @@ class Objects:
         timeout: float = 60.0,
         ca: str = "",
         credentials: Credentials | None = None,
+        *,
+        interruptible: bool = False,
     ) -> None:
         place = endpoint_of(endpoint, private_endpoint, network)
         self._settings = Settings(place, region, addressing_style == "virtual", retries, timeout, ca)
         self._credentials = credentials or Credentials.found()
-        self._stores = Stores(self._settings, self._credentials)
+        self._stores = Stores(self._settings, self._credentials, interruptible=interruptible)
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""

@@ -4,7 +4,6 @@ Both have the primitives in the form of the workers' half (`wren.worker.run.Work
 `close`), raise wren's own errors and FileNotFoundError for what is missing, and are the workers' half as well.
 """
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +50,6 @@ class CosStorage(Storage[CosOptions]):
         # Absolute: the working directory may change, and another process may be told of the file.
         file = str(Path(options.ca_file).absolute()) if options.ca_file else ""
         super().__init__(replace(options, ca_file=file))
-        self._lock = threading.Lock()
         self._opened: Client | None = None
 
     @property
@@ -94,8 +92,7 @@ class CosStorage(Storage[CosOptions]):
         return self._credentials.environment()
 
     def close(self) -> None:
-        with self._lock:
-            opened, self._opened = self._opened, None
+        opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
 
@@ -112,17 +109,18 @@ class CosStorage(Storage[CosOptions]):
 
     @property
     def _client(self) -> Client:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._open()
-            return self._opened
+        # Without a lock, which a fork might find held: of two that are opened at once, one is used and goes.
+        opened = self._opened
+        if opened is None:
+            opened = self._opened = self._open()
+        return opened
 
     def _open(self) -> Client:
         # Imported here: the SDKs take long, and workers' halves open what they need by themselves.
         if self._hmac:
             from wren_storage_cos.objects import Objects
 
-            return Objects(**self._settings(), credentials=self._credentials)
+            return Objects(**self._settings(), credentials=self._credentials, interruptible=True)
         from wren_storage_cos.sdk import SdkObjects
 
         return SdkObjects(**self._settings(), credentials=self._credentials)

@@ -5,6 +5,7 @@ It is imported when a store is opened: workers that need none import this.
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -34,10 +35,14 @@ _process: int | None = None  # the one that has used obstore, whose threads no c
 
 
 class Stores:
-    """One store for each bucket.  Thread-safe."""
+    """One store for each bucket.  Thread-safe.
 
-    def __init__(self, settings: Settings, credentials: Credentials) -> None:
-        self._settings, self._credentials = settings, credentials
+    `interruptible`: Ctrl-C ends a request of the main thread at once.  obstore looks at no signals while it waits, so
+    such a request has a thread of its own; that takes 0.1 ms, which workers, whom nobody interrupts, do not pay.
+    """
+
+    def __init__(self, settings: Settings, credentials: Credentials, *, interruptible: bool = False) -> None:
+        self._settings, self._credentials, self._interruptible = settings, credentials, interruptible
         self._opened: dict[str, S3Store] = {}
         self.known: set[str] = set()  # buckets that are there
 
@@ -60,7 +65,7 @@ class Stores:
         Raises what `errors.refusal` gives.
         """
         try:
-            answer = action()
+            answer = beside(action) if self._interruptible and in_main_thread() else action()
         except Exception as error:  # FileNotFoundError, ValueError, and obstore's own
             text = str(error)
             status = _STATUS.search(text)
@@ -140,6 +145,30 @@ class Stores:
         """Given by a function, as then a session's token in the environment is not looked at."""
         access_key, secret_key, _ = self._credentials
         return {"access_key_id": access_key, "secret_access_key": secret_key, "token": None, "expires_at": None}
+
+
+def in_main_thread() -> bool:
+    """Whether this thread is the one that Ctrl-C interrupts."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def beside(action: Callable[[], T]) -> T:
+    """What the action gives in a thread of its own."""
+    from concurrent.futures import Future
+
+    outcome: Future[T] = Future()
+
+    def act() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            outcome.set_exception(error)
+
+    try:
+        threading.Thread(target=act, name="wren-ibm_cos", daemon=True).start()
+    except RuntimeError:  # the interpreter is about to end, and starts no threads: then here
+        return action()
+    return outcome.result()
 
 
 def _begin() -> None:

@@ -19,6 +19,7 @@ class HmacConformance(StorageConformance):
 
     plugin: ClassVar[type[Storage[Any]]] = CosStorage
     worker_packages: ClassVar[tuple[str, ...]] = ("obstore",)
+    client: Any  # an SDK's
 
     @pytest.fixture
     def unreachable(self) -> Mapping[str, Any]:

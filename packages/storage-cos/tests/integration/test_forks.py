@@ -1,13 +1,18 @@
-"""Processes: the threads of obstore are in no child, and neither may be the parent's connections."""
+"""Processes: the threads of obstore are in no child, nor may the parent's connections be; and Ctrl-C ends a wait."""
 
+import signal
 import subprocess
 import sys
-from typing import Final
+import time
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.services.fixtures import Endpoint
 
 from wren_storage_cos.credentials import Credentials
+
+if TYPE_CHECKING:
+    from integration.conftest import Between
 
 PROGRAM: Final = """
 import os, signal, sys, threading, warnings
@@ -99,3 +104,31 @@ use('after')
 @pytest.mark.parametrize("verb", ["get(BUCKET, 'k')", "list(BUCKET)", "head(BUCKET, 'k')"])
 def test_a_program_that_has_used_it_ends(s3: Endpoint, s3_bucket: str, verb: str) -> None:
     run(s3, s3_bucket, f"objects.put(BUCKET, 'k', [b'x']); list(objects.{verb})")
+
+
+@pytest.mark.parametrize("verb", ["put('wren', 'k', [b'x'])", "get('wren', 'k')", "head('wren', 'k')", "list('wren')"])
+def test_ctrl_c_ends_a_wait_at_once(verb: str, between: "Between") -> None:
+    program = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from wren_storage_cos.options import CosOptions
+from wren_storage_cos.storage import CosStorage
+
+storage = CosStorage(CosOptions({between.url!r}, "wren", access_key="mine", secret_key="hush", timeout=600))
+try:
+    list(storage.{verb} or ())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    between.will("stall")
+    env = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            while not between.asked:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[0] == "interrupted\n"
+            assert process.returncode == 0
+        finally:
+            process.kill()
