@@ -33,6 +33,7 @@ FIXED: Final = {
     "cannot schedule new futures after shutdown": "likewise",
     "this call has no storage open: give its function, or the one that it runs within, a parameter named storage, or "
     "return the future": "no executor there knows a name of the call",
+    "there is no api_key in section [ibm_cos], nor in WREN_IBM_COS__API_KEY: give one": "it is not there",
     "this is no sealed status: its identity has values of other types": "nobody is shown what a stranger has sent",
     "what ran here has stored nothing": "nobody asks for it",
 }
