@@ -34,6 +34,7 @@ FIXED: Final = {
     "an object's key cannot be empty": "it is empty",
     "cannot schedule new futures after interpreter shutdown": "the standard library's words",
     "cannot schedule new futures after shutdown": "likewise",
+    "there is no api_key in section [ibm_cos], nor in WREN_IBM_COS__API_KEY: give one": "it is not there",
     "this is no sealed status: its identity has values of other types": "nobody is shown what a stranger has sent",
     "what ran here has stored nothing": "nobody asks for it",
 }

@@ -11,6 +11,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +19,6 @@ from urllib.parse import parse_qs, urlsplit
 from ibm_botocore.auth import S3SigV4Auth
 from ibm_botocore.awsrequest import AWSRequest
 from ibm_botocore.credentials import Credentials
-
 from tests.services.base import HOST
 
 API_KEY: Final = "wren-api-key"
@@ -75,7 +75,7 @@ class Gate(BaseHTTPRequestHandler):
         else:
             self.hand_on()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815 - the library's names
 
     def give(self, path: str) -> None:
         """Answer a request for a token.
@@ -88,32 +88,37 @@ class Gate(BaseHTTPRequestHandler):
         /identity/counts/...                 how many requests came for the path after it
         """
         form = parse_qs(self.rfile.read(int(self.headers.get("content-length", 0))).decode())
-        match path.split("/")[2:]:
+        parts, count = path.split("/")[2:], self.tokens.count
+        match parts:
             case ["counts", *rest]:
-                return self._say(200, str(self.tokens.counts.get(f"/identity/{'/'.join(rest)}", 0)).encode())
+                self._say(200, str(self.tokens.counts.get(f"/identity/{'/'.join(rest)}", 0)).encode())
             case ["answers", status, "token"]:
-                self.tokens.count(path)
-                return self._say(int(status), b"<html>no</html>")
+                count(path)
+                self._say(int(status), b"<html>no</html>")
             case ["garbage", "token"]:
-                return self._say(200, b"<html>hello</html>")
+                self._say(200, b"<html>hello</html>")
             case ["lives", says, really, "token"]:
-                life = float(says), float(really)
+                count(path)
+                self._grant(form, float(says), float(really))
             case ["tokens", many, says, _, "token"]:
-                life = float(says), float(says)
-                if self.tokens.count(path) > int(many):
-                    return self._say(503, b"")
+                if count(path) > int(many):
+                    self._say(503, b"")
+                else:
+                    self._grant(form, float(says), float(says))
             case ["token"]:
-                life = 3600.0, 3600.0
+                count(path)
+                self._grant(form, 3600.0, 3600.0)
             case _:
-                return self._say(404, b"")
-        self.tokens.count(path)
+                self._say(404, b"")
+
+    def _grant(self, form: Mapping[str, list[str]], says: float, really: float) -> None:
         api_key = form.get("apikey", [""])[0]
         if form.get("grant_type") != [GRANT] or api_key not in {API_KEY, READER}:
             said = {"errorCode": "BXNIM0415E", "errorMessage": f"Provided API key could not be found: {api_key}"}
-            return self._say(400, json.dumps(said).encode())
-        token = self.tokens.give(api_key, life[1])
-        said = {"access_token": token, "token_type": "Bearer", "expires_in": life[0]}
-        return self._say(200, json.dumps(said).encode())
+            self._say(400, json.dumps(said).encode())
+            return
+        token = self.tokens.give(api_key, really)
+        self._say(200, json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": says}).encode())
 
     def hand_on(self) -> None:
         """Answer a request for S3, as the server does, or say what is wrong with its token."""
@@ -123,7 +128,8 @@ class Gate(BaseHTTPRequestHandler):
         if refused is not None:
             status, code = refused
             said = f"<Error><Code>{code}</Code><Message>The token {token} is not valid.</Message></Error>"
-            return self._say(status, said.encode())
+            self._say(status, said.encode())
+            return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in NEVER}
         request = AWSRequest(self.command, f"{self.upstream}{self.path}", headers, body)
         S3SigV4Auth(self.keys, "s3", "us-east-1").add_auth(request)

@@ -6,6 +6,7 @@ It takes half a second to import, so nothing imports it before it is used.
 import os
 import tempfile
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wren_storage_cos.credentials import Credentials
@@ -32,7 +33,7 @@ def connect(
     instance: str = "",
     credentials: Credentials | None = None,
 ) -> Any:
-    """An S3 client of `ibm_boto3`, by HMAC keys where there are any, else by an api key.  Thread-safe, as the SDK's are.
+    """An S3 client of `ibm_boto3`, by HMAC keys where there are any, else by an api key.  Thread-safe.
 
     `credentials` are those of the environment where they are not given.  The other parameters are the options of
     section `[ibm_cos]`, with `network` as the client's `network.here` gave it, and `ca` as PEM.
@@ -97,14 +98,13 @@ def _bundle(ca: str) -> str:
     """The file that the SDK wants to have: the certificates that it trusts by itself, and those of `ca`."""
     import certifi
 
-    with open(certifi.where(), encoding="ascii") as file:
-        content = f"{file.read()}\n{ca}".encode("ascii")
+    content = f"{Path(certifi.where()).read_text(encoding='ascii')}\n{ca}".encode("ascii")
     if not hasattr(os, "memfd_create"):  # no Linux
         handle, path = tempfile.mkstemp(prefix="wren-ca-", suffix=".pem")
-        with open(handle, "wb") as file:
-            file.write(content)
+        os.close(handle)
+        Path(path).write_bytes(content)
         return path
     # In memory, as processes that are killed would leave a file behind.
-    handle = os.memfd_create("wren-ca")
-    os.write(handle, content)
-    return f"/proc/{os.getpid()}/fd/{handle}"
+    path = f"/proc/{os.getpid()}/fd/{os.memfd_create('wren-ca')}"
+    Path(path).write_bytes(content)
+    return path

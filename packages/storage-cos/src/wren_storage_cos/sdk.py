@@ -1,7 +1,8 @@
 """Objects by an api key (IAM), on both sides: by `ibm_boto3`, which is imported with the first request."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from wren.wire import Buffer
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from wren_storage_cos.answers import Listing
 
 BULK: Final = 1_000  # keys that a request may delete
-_IF_ABSENT: Final[Mapping[str, str]] = {IF_ABSENT: "*"}
-_UNCONDITIONAL: Final[Mapping[str, str]] = {}
 
 
 class SdkObjects:
@@ -54,12 +53,12 @@ class SdkObjects:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
         _check(key)
         parts = cut(chunks)
-        first, second = next(parts, []), next(parts, None)
-        if second is not None:
-            upload(self, bucket, key, chain([first, second], parts), if_absent=if_absent)
+        ahead = deque(islice(parts, 2))
+        if len(ahead) > 1:
+            upload(self, bucket, key, _in_order(ahead, parts), if_absent=if_absent)
             return
-        condition = _IF_ABSENT if if_absent else _UNCONDITIONAL
-        self._requests.ask("put_object", bucket, key, again=not if_absent, body=first, **condition)
+        content = ahead[0] if ahead else []
+        self._requests.ask("put_object", bucket, key, body=content, again=not if_absent, **_condition(if_absent))
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
@@ -69,15 +68,15 @@ class SdkObjects:
         if stop is not None and stop <= start:  # no range of HTTP is empty
             self.get(bucket, key, 0, 1, if_match=if_match)
             return b""
-        how = {} if if_match is None else {"IfMatch": f'"{if_match}"'}
+        how: dict[str, Any] = {} if if_match is None else {"IfMatch": f'"{if_match}"'}
         if start or stop is not None:
             how["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
-        read: Callable[[Any], bytes] = _body
-        return self._requests.ask("get_object", bucket, key, read, beyond=b"", **how)
+        content: bytes = self._requests.ask("get_object", bucket, key, _body, beyond=b"", **how)
+        return content
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> "Iterator[Listing]":
         """The objects whose keys begin so and sort behind `after`, in key order: key, size, mtime, etag of each."""
-        where = {"Prefix": prefix, "StartAfter": after}
+        where: dict[str, Any] = {"Prefix": prefix, "StartAfter": after}
         while True:
             page = self._requests.ask("list_objects_v2", bucket, **where)
             for found in page.get("Contents", ()):
@@ -136,13 +135,23 @@ class SdkObjects:
     def complete(self, bucket: str, key: str, upload: str, etags: Sequence[str], *, if_absent: bool) -> None:
         """Make the parts an object."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        condition = _IF_ABSENT if if_absent else _UNCONDITIONAL
-        how = {"UploadId": upload, "MultipartUpload": {"Parts": parts}, **condition}
+        how: dict[str, Any] = {"UploadId": upload, "MultipartUpload": {"Parts": parts}, **_condition(if_absent)}
         self._requests.ask("complete_multipart_upload", bucket, key, again=not if_absent, **how)
 
     def abandon(self, bucket: str, key: str, upload: str) -> None:
         """Remove the parts of an upload."""
         self._requests.ask("abort_multipart_upload", bucket, key, UploadId=upload)
+
+
+def _in_order(ahead: deque[Sequence[Buffer]], parts: Iterator[Sequence[Buffer]]) -> Iterator[Sequence[Buffer]]:
+    """Those that were read ahead, and the others; what was given out is not held."""
+    while ahead:
+        yield ahead.popleft()
+    yield from parts
+
+
+def _condition(if_absent: bool) -> dict[str, Any]:
+    return {IF_ABSENT: "*"} if if_absent else {}
 
 
 def _body(answer: Any) -> bytes:

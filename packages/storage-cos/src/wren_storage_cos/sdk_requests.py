@@ -69,7 +69,7 @@ class Requests:
         while True:
             client, tokens = self._open()
             token = tokens.get_token()
-            sent = {} if body is None else {"Body": Pieces(body)}
+            sent = {} if body is None else {"Body": Pieces(body)}  # a new one, as it is read once
             try:
                 answer = read(getattr(client, verb)(**named, **sent, **parameters))
                 self.known.add(bucket)
@@ -88,6 +88,9 @@ class Requests:
                 failed, cause, hope = self.refused(status, code, message, bucket, key), None, True
             except (BotoCoreError, HTTPError, OSError) as error:
                 failed, cause, hope = self._broken(error, bucket, key), error, again
+            finally:
+                for each in sent.values():
+                    each.close()
             tried += 1
             if not (hope and busy(failed)) or tried > self._settings.retries or time.monotonic() > deadline:
                 raise failed from cause
@@ -111,6 +114,7 @@ class Requests:
         return refusal(status, code, message, place=place, bucket=bucket, key=key, region=region, keys=IAM)
 
     def _broken(self, error: Exception, bucket: str, key: str) -> Exception:
+        from ibm_botocore.exceptions import ConnectionError as Unconnected
         from ibm_botocore.exceptions import HTTPClientError, ParamValidationError
         from urllib3.exceptions import HTTPError
 
@@ -119,7 +123,7 @@ class Requests:
         if isinstance(error, ParamValidationError):
             return self.refused(400, "InvalidBucketName", "", bucket, key)
         place = self._settings.endpoint
-        if isinstance(error, HTTPClientError | HTTPError | OSError):
+        if isinstance(error, Unconnected | HTTPClientError | HTTPError | OSError):
             return unreachable(reason(_root(error)), place=place, bucket=bucket, key=key)
         return unexplained(error, type(error).__name__, place=place, bucket=bucket, key=key)
 
@@ -157,6 +161,11 @@ class Pieces(io.RawIOBase):
         self._size = sum(map(len, self._views))
         self._at = 0
 
+    def close(self) -> None:
+        """Let go of the pieces: what the SDK makes of a request stays in memory until cycles are collected."""
+        self._views.clear()
+        super().close()
+
     def readable(self) -> bool:
         return True
 
@@ -167,7 +176,7 @@ class Pieces(io.RawIOBase):
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         target, skip = memoryview(buffer).cast("B"), self._at
         for view in self._views:
             if skip < len(view):

@@ -126,7 +126,7 @@ class Tokens:
             life, text = 0.0, ""
         if not text or not text.isascii() or not text.isprintable() or not life > 0:
             raise StorageError(
-                f"what {self._endpoint} answers has no token that is valid: correct ibm_auth_endpoint in section [ibm_cos]"
+                f"{self._endpoint} answers, but with no valid token: correct ibm_auth_endpoint in section [ibm_cos]"
             )
         return Token(text, began + life * (1 - LEFT), began + life)
 
@@ -135,7 +135,7 @@ class Tokens:
             return self._away(f"it answers {status}")
         if status in {400, 401, 403}:
             return StorageError(
-                f"{self._endpoint} refuses the api_key in section [ibm_cos], {status}{_code(body)}: give one that is valid"
+                f"{self._endpoint} refuses the api_key in section [ibm_cos], {status}{_code(body)}: give a valid one"
             )
         return StorageError(
             f"{self._endpoint} gives no tokens, it answers {status}: correct ibm_auth_endpoint in section [ibm_cos]"

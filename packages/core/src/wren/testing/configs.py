@@ -11,6 +11,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from wren.config import Config, Value
+from wren.errors import ConfigError
 
 SECRET: Final = re.compile("secret|password|token|key")
 PLAIN: Final = {str, int, float, bool}
@@ -80,6 +81,21 @@ def secret_fields(plugin: type[Any]) -> list[str]:
     names = [field.name for field in fields if SECRET.search(field.name) or not field.repr]
     types = get_type_hints(plugin.options_type)
     return [name for name in names if str in _members(types[name])]
+
+
+def with_secrets(plugin: type[Any], options: Mapping[str, Any], marker: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The options with each secret as the marker, and its key; those that are refused alone, as pairs are, together."""
+    refused = []
+    for field in secret_fields(plugin):
+        made = {**options, field: marker}
+        try:
+            parsed(plugin, made)
+        except ConfigError:
+            refused.append(field)
+            continue
+        yield field, made
+    if refused:
+        yield " and ".join(refused), {**options, **dict.fromkeys(refused, marker)}
 
 
 def _members(kind: Any) -> set[Any]:

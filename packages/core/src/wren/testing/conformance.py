@@ -167,8 +167,8 @@ class Conformance:
 
     def test_nothing_shows_a_secret(self, options: Mapping[str, Any]) -> None:
         """A field is secret when its name has secret, password, token or key in it: `field(repr=False)`."""
-        for field in configs.secret_fields(self.plugin):
-            made = configs.parsed(self.plugin, {**options, field: SHOWN})
+        for field, shows in configs.with_secrets(self.plugin, options, SHOWN):
+            made = configs.parsed(self.plugin, shows)
             plugin = self.plugin(made)
             shown = f"{made} {made!r} {plugin} {plugin!r}"
             plugin.close()
@@ -218,8 +218,8 @@ class Conformance:
 
     def test_check_shows_no_secret(self, options: Mapping[str, Any]) -> None:
         """Nor of one that the service refuses."""
-        for field in configs.secret_fields(self.plugin):
-            checks = self.checked({**options, field: SHOWN})
+        for field, shows in configs.with_secrets(self.plugin, options, SHOWN):
+            checks = self.checked(shows)
             assert SHOWN not in repr(checks), f"the value of {field} is seen in {checks}"
 
     def checked(self, options: Mapping[str, Any]) -> list[Check]:
