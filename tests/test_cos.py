@@ -4,6 +4,7 @@ import contextlib
 import operator
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -56,6 +57,10 @@ def zeros(size: int) -> bytes:
     return bytes(size)
 
 
+def opener_is_loaded(_: int) -> bool:
+    return "wren_storage_cos.objects" in sys.modules
+
+
 def test_arguments_and_results_may_be_large(executor: wren.FunctionExecutor) -> None:
     assert executor.call_async(size_of, zeros(SIZE)).result() == SIZE
     assert executor.map(zeros, [SIZE, 3])[0].result() == zeros(SIZE)
@@ -92,6 +97,12 @@ def test_no_secret_is_stored_or_recorded(executor: wren.FunctionExecutor, stored
     records = {str(path): path.read_bytes() for path in Path(os.environ["XDG_STATE_HOME"]).rglob("*") if path.is_file()}
     for name, data in {**stored(), **records}.items():
         assert s3.secret_key.encode() not in data, name
+
+
+@pytest.mark.parametrize("persist", [False, True])
+def test_calls_that_store_results_are_forked_with_what_that_needs(config: Mapping[str, Any], persist: bool) -> None:
+    with wren.FunctionExecutor(backend="template", storage_backend="ibm_cos", config=config) as executor:
+        assert executor.call_async(opener_is_loaded, 0, persist=persist).result() is persist
 
 
 def test_a_bucket_that_is_missing_is_told_before_anything_runs(config: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Requests for ordinary objects are obstore's, which is several times as quick as other clients and leaves the
 interpreter to other threads; the rest is `service`'s.  Light, for workers import it: what is not always needed is
-imported where it is.
+imported where it is.  Templates of calls import it ahead, so it brings what each call would.
 """
 
 from collections import deque
@@ -11,11 +11,14 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import obstore
+
 from wren.wire import Buffer
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.network import endpoint_of
 from wren_storage_cos.settings import Settings
 from wren_storage_cos.stores import Stores
+from wren_storage_cos.uploads import cut, upload
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -55,8 +58,6 @@ class Objects:
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
-        from wren_storage_cos.uploads import cut, upload
-
         _check(key)
         parts = cut(chunks)
         first = deque(islice(parts, 2))
@@ -69,8 +70,6 @@ class Objects:
         if store is None:
             self._service.put(bucket, key, pieces, if_absent=if_absent)
             return
-        import obstore
-
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._stores.ask(bucket, key, partial(obstore.put, store, key, body, use_multipart=False))
 
@@ -85,8 +84,6 @@ class Objects:
         store = self._stores.store(bucket, key)
         if store is None:
             return self._service.get(bucket, key, start, stop, if_match)
-        import obstore
-
         options: GetOptions = {}
         if start or stop is not None:
             options["range"] = {"offset": start} if stop is None else (start, stop)
@@ -116,8 +113,6 @@ class Objects:
         store = self._stores.store(bucket, key)
         if store is None:
             return self._service.head(bucket, key)
-        import obstore
-
         meta = self._stores.ask(bucket, key, partial(obstore.head, store, key))
         return key, meta["size"], meta["last_modified"].timestamp(), (meta["e_tag"] or "").strip('"')
 

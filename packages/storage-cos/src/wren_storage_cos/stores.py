@@ -1,19 +1,19 @@
-"""obstore as it is used here: what it is told, what it cannot do, and what its errors mean.
-
-It is imported when a store is opened: workers that need none import this.
-"""
+"""obstore as it is used here: what it is told, what it cannot do, and what its errors mean."""
 
 import os
 import re
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from obstore.store import S3Store
 
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.settings import CONNECT, FIRST_PAUSE, LONGEST_PAUSE, Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential, S3Store
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Stores:
         self._opened: dict[str, S3Store] = {}
         self.known: set[str] = set()  # buckets that are there
 
-    def store(self, bucket: str, key: str) -> "S3Store | None":
+    def store(self, bucket: str, key: str) -> S3Store | None:
         """What asks for an object; None where obstore cannot."""
         if _process not in {None, os.getpid()} or _ODD.search(key):
             return None
@@ -100,11 +100,7 @@ class Stores:
                 )
         return unreachable("no answer", place=place, bucket=bucket, key=key)
 
-    def _open(self, bucket: str) -> "S3Store":
-        from datetime import timedelta
-
-        from obstore.store import S3Store
-
+    def _open(self, bucket: str) -> S3Store:
         _begin()
         given = self._settings
         endpoint = given.endpoint.replace("://", f"://{bucket}.", 1) if given.virtual else given.endpoint

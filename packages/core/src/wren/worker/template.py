@@ -151,6 +151,7 @@ class _Template:
         except BaseException as error:  # noqa: BLE001 - importing the user's modules may raise anything
             self._refuse(payload.header, error)
             return
+        _provide(payload.header)
         del payload
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # children are waited for here, whatever the import has set
         self._isolation.take_over(dict(os.environ), os.getcwd())
@@ -256,6 +257,13 @@ def _volunteer() -> None:
     """When memory runs out, the kernel is to kill a call rather than its template or the shell."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
+
+
+def _provide(header: Header) -> None:
+    """Each call will open the storage: what that needs is imported once for all."""
+    if header.storage is not None and (header.persist or header.gathered):
+        with contextlib.suppress(Exception):  # it is theirs to say so
+            importlib.import_module(header.storage.target.partition(":")[0])
 
 
 def _prepare_executors() -> None:
