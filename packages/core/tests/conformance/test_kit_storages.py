@@ -482,7 +482,7 @@ class PlantedImportsAnSdk(SoundStorage):
 
 class WaitsTooLong(SocketMonitor):
     def events(self, timeout: float) -> Sequence[bytes | Listed]:
-        return super().events(timeout + 3)
+        return super().events(timeout + 6)
 
 
 class DoesNotWait(SocketMonitor):
