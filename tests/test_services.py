@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 from tests.services import golang
 from tests.services.base import MISSING, Missing, Running, Service, born
-from tests.services.fixtures import Endpoint
+from tests.services.fixtures import Endpoint, absent
 
 PROGRAM = """
 import sys
@@ -93,6 +93,15 @@ def test_without_go_nothing_is_installed_on_a_laptop(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(Missing, match=r"needs Go 1\.21"):
         golang.build("example.org/nothing", "v1.0.0", tmp_path)
+
+
+def test_what_is_missing_skips_on_a_laptop_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs Go"):
+        absent(Missing("needs Go"))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs Go"):
+        absent(Missing("needs Go"))
 
 
 def test_the_endpoint_shows_no_secret() -> None:

@@ -218,8 +218,6 @@ def _root(error: Exception) -> Exception:
     found, seen = error, list[Exception]()
     while found not in seen:
         seen.append(found)
-        if isinstance(found, TimeoutError) or (isinstance(found, OSError) and found.errno is not None):
-            return found
-        told = getattr(found, "kwargs", {}).get("error"), getattr(found, "reason", None), found.__cause__
+        told = getattr(found, "kwargs", {}).get("error"), getattr(found, "reason", None), found.__cause__, *found.args
         found = next((each for each in told if isinstance(each, Exception)), found)
     return found
