@@ -154,19 +154,25 @@ def test_a_storage_that_gives_too_little_is_an_error() -> None:
         short.stream(0, None).read()
 
 
-def test_what_has_failed_once_is_tried_again_by_whoever_reads_on() -> None:
-    found = Object(bytes(range(200)))
+@pytest.mark.parametrize("taken", [0, 3, FIRST - 1, FIRST, FIRST + 5])
+def test_a_stream_that_has_failed_goes_on_failing_until_it_is_told_where_to_go_on(taken: int) -> None:
+    """A buffer above drops what it has when a read fails: to go on behind that would lose bytes in silence."""
+    found = Object(bytes(range(200)) * 10)  # more than what is read ahead
     stream = found.content.stream(0, None)
-    assert stream.read(FIRST) == found.data[:FIRST]
+    assert stream.read(taken) == found.data[:taken]
 
     def fail() -> None:
         raise StorageError("a bad moment")
 
     found.before = fail
+    for _ in range(2):
+        with pytest.raises(StorageError, match="a bad moment"):
+            stream.read()
+    found.before = lambda: None
     with pytest.raises(StorageError, match="a bad moment"):
         stream.read(1)
-    found.before = lambda: None
-    assert stream.read() == found.data[FIRST:]
+    assert stream.seek(taken) == taken
+    assert stream.read() == found.data[taken:]
 
 
 def test_a_stream_cannot_be_sought_before_its_beginning_or_used_when_it_is_closed() -> None:

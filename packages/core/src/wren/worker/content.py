@@ -109,6 +109,8 @@ class _Stream(io.RawIOBase):
     """Bytes `start` to `stop` of one version of an object.
 
     Its first request is a small one.  Who reads on has the next blocks fetched ahead of him; who seeks begins anew.
+    What a request raises all later reads raise, too, until somebody says where to go on: a buffer above drops what it
+    has when one fails, and to go on behind that would lose it.
     """
 
     def __init__(self, read: Read, start: int, stop: int) -> None:
@@ -116,6 +118,7 @@ class _Stream(io.RawIOBase):
         self._at = start  # where to go on
         self._data = memoryview(b"")  # what was fetched and is not delivered
         self._ahead: Generator[bytes, None, None] | None = None
+        self._error: BaseException | None = None
 
     def readable(self) -> bool:
         return True
@@ -146,6 +149,8 @@ class _Stream(io.RawIOBase):
         bases = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._stop}
         if whence not in bases or bases[whence] + offset < self._start:
             raise ValueError(f"cannot seek by {offset} (whence is {whence}): before the beginning there is nothing")
+        if whence != io.SEEK_CUR:
+            self._error = None
         target = bases[whence] + offset
         skipped = target - self._at
         if 0 <= skipped <= len(self._data):
@@ -165,18 +170,21 @@ class _Stream(io.RawIOBase):
 
     def _fetch(self) -> bool:
         """Whether there is something to deliver; what comes next is fetched if need be."""
+        if self._error is not None:
+            raise self._error
         if self._data or self._at >= self._stop:
             return bool(self._data)
-        if self._ahead is None:
-            until = min(self._at + FIRST, self._stop)
-            self._data = memoryview(self._read(self._at, until))
-            self._ahead = _blocks(self._read, until, self._stop, STREAMED, STREAMS)
-        else:
-            try:
+        try:
+            if self._ahead is None:
+                until = min(self._at + FIRST, self._stop)
+                self._data = memoryview(self._read(self._at, until))
+                self._ahead = _blocks(self._read, until, self._stop, STREAMED, STREAMS)
+            else:
                 self._data = memoryview(next(self._ahead))
-            except BaseException:  # whoever asks again has it tried again
-                self._forget()
-                raise
+        except BaseException as error:
+            self._forget()
+            self._error = error
+            raise
         return True
 
     def _forget(self) -> None:
