@@ -440,8 +440,8 @@ class Storage(ABC, Generic[Options]):
     @abstractmethod
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
-    ) -> bytes:
-        """Bytes `start` to `stop` (None: to the end) of an object; NoSuchKey.
+    ) -> wire.Buffer:
+        """Bytes `start` to `stop` (None: to the end) of an object, as a buffer that nobody changes; NoSuchKey.
 
         PreconditionFailed when `if_match` is given and is not the object's etag.
         """

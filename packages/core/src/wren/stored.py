@@ -176,7 +176,7 @@ def _unsealed(storage: Storage[Any], job: Header, key: str, call: int, stored: S
         raise StorageError(f"{error}: {job.bucket}/{key} in the {storage.name} storage was not read") from error
 
 
-def _read(storage: Storage[Any], bucket: str, key: str) -> bytes:
+def _read(storage: Storage[Any], bucket: str, key: str) -> Buffer:
     """An object, asked for again when the storage does not answer: it may have its moments."""
     for pause in PAUSES:
         try:

@@ -3,13 +3,15 @@
 import gzip
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wren.wire import Buffer
+from wren.worker import lines
 from wren.worker.lines import TAIL, Lines
 
 PIECES = [b"a", b"bc", b"\n", b"\r\n", b"\n\n", b"\0", b"line\n", b"x" * 40]
@@ -23,10 +25,20 @@ def cut(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     return data, [0, *sorted(draw(st.lists(st.integers(0, len(data)), max_size=8))), len(data)]
 
 
-def parts(data: bytes, bounds: list[int], block: int, ahead: int = 0) -> list[io.BufferedReader]:
-    def read(start: int, stop: int) -> bytes:
+@pytest.fixture(autouse=True, scope="module")
+def short_pieces() -> Iterator[None]:
+    """In which the end of a line is looked for where a storage gives views."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_PIECE", 3)
+        yield
+
+
+def parts(
+    data: bytes, bounds: list[int], block: int, ahead: int = 0, *, views: bool = False
+) -> list[io.BufferedReader]:
+    def read(start: int, stop: int) -> Buffer:
         assert 0 <= start < stop <= min(len(data), start + 3 * block)
-        return data[start:stop]
+        return memoryview(data)[start:stop] if views else data[start:stop]
 
     return [
         io.BufferedReader(Lines(read, len(data), start, stop, block, ahead=ahead), 16)
@@ -60,10 +72,10 @@ WAYS: dict[str, Callable[[io.BufferedReader], bytes]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=300, deadline=None)
-@given(cut(), st.integers(1, 50), st.integers(0, 3))
-def test_the_parts_are_the_object(way: str, case: tuple[bytes, list[int]], block: int, ahead: int) -> None:
+@given(cut(), st.integers(1, 50), st.integers(0, 3), st.booleans())
+def test_the_parts_are_the_object(way: str, case: tuple[bytes, list[int]], block: int, ahead: int, views: bool) -> None:
     data, bounds = case
-    assert b"".join(map(WAYS[way], parts(data, bounds, block, ahead))) == data
+    assert b"".join(map(WAYS[way], parts(data, bounds, block, ahead, views=views))) == data
 
 
 def some(part: io.BufferedReader, step: int, number: int) -> bytes:
@@ -83,31 +95,35 @@ def some(part: io.BufferedReader, step: int, number: int) -> bytes:
 
 
 @settings(max_examples=2_000, deadline=None)
-@given(cut(), st.integers(1, 50), st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), max_size=20))
+@given(
+    cut(), st.integers(1, 50), st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), max_size=20), st.booleans()
+)
 def test_the_parts_are_the_object_when_ways_are_mixed(
-    case: tuple[bytes, list[int]], block: int, steps: list[tuple[int, int]]
+    case: tuple[bytes, list[int]], block: int, steps: list[tuple[int, int]], views: bool
 ) -> None:
     data, bounds = case
     found = b""
-    for part in parts(data, bounds, block):
+    for part in parts(data, bounds, block, views=views):
         found += b"".join(some(part, step, number) for step, number in steps)
         found += b"".join(part) if len(steps) % 2 else part.read()
     assert found == data
 
 
 @settings(max_examples=2_000, deadline=None)
-@given(cut(), st.integers(1, 50))
-def test_a_line_belongs_to_the_part_that_its_first_byte_is_in(case: tuple[bytes, list[int]], block: int) -> None:
+@given(cut(), st.integers(1, 50), st.booleans())
+def test_a_line_belongs_to_the_part_that_its_first_byte_is_in(
+    case: tuple[bytes, list[int]], block: int, views: bool
+) -> None:
     data, bounds = case
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    lines[-1] = lines[-1][:-1]
+    expected_lines = [line + b"\n" for line in data.split(b"\n")]
+    expected_lines[-1] = expected_lines[-1][:-1]
     at = 0
     expected = [b""] * (len(bounds) - 1)
-    for line in filter(None, lines):
+    for line in filter(None, expected_lines):
         (place,) = (place for place, (start, stop) in enumerate(itertools.pairwise(bounds)) if start <= at < stop)
         expected[place] += line
         at += len(line)
-    assert [part.read() for part in parts(data, bounds, block)] == expected
+    assert [part.read() for part in parts(data, bounds, block, views=views)] == expected
 
 
 def test_a_part_of_compressed_data_is_decompressed_as_a_stream() -> None:

@@ -75,7 +75,7 @@ class Objects:
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
-    ) -> bytes:
+    ) -> Buffer:
         """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
         _check(key)
         if stop is not None and stop <= start:  # no range of HTTP is empty
@@ -90,7 +90,7 @@ class Objects:
         if if_match is not None:
             options["if_match"] = f'"{if_match}"'
         ask = partial(obstore.get, store, key, options=options)
-        return self._stores.ask(bucket, key, lambda: bytes(ask().bytes()), beyond=b"")
+        return self._stores.ask(bucket, key, lambda: memoryview(ask().bytes()), beyond=memoryview(b""))
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> "Iterator[Listing]":
         """The objects whose keys begin so and sort behind `after`, in key order: key, size, mtime, etag of each."""

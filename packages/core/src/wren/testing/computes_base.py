@@ -42,7 +42,7 @@ class Traces:
     def wait(self, name: str) -> bytes:
         """The content of the first one, once there is one."""
         wait_for(lambda: bool(self.keys(name)), f"the call {name} has begun", self._patience)
-        return self._storage.get(self.place.bucket, self.keys(name)[0])
+        return bytes(self._storage.get(self.place.bucket, self.keys(name)[0]))
 
     def clean(self) -> None:
         """Remove everything."""

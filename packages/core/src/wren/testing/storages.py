@@ -145,7 +145,7 @@ class StorageConformance(ListingConformance, WorkerHalfConformance):
         seen: list[tuple[list[str], bytes]] = []
 
         def look() -> tuple[list[str], bytes]:
-            return self.keys(storage, bucket, f"{prefix}new"), storage.get(bucket, f"{prefix}old")
+            return self.keys(storage, bucket, f"{prefix}new"), bytes(storage.get(bucket, f"{prefix}old"))
 
         def source() -> Iterator[bytes]:
             for chunk in (b"one" * CHUNK, b"two"):

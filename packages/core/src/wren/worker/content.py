@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
+from wren.wire import Buffer
 from wren.worker.ahead import read_ahead
 from wren.worker.listing import ObjectInfo
 
@@ -20,13 +21,13 @@ STREAMED: Final = 4 << 20  # bytes of each request for a stream, whose reader ma
 STREAMS: Final = 4  # requests for a stream at the same time
 BUFFER: Final = 64 << 10
 
-Read: TypeAlias = Callable[[int, int], bytes]  # bytes from a start to a stop of one version, all of them
+Read: TypeAlias = Callable[[int, int], Buffer]  # bytes from a start to a stop of one version, all of them
 
 
 class Get(Protocol):
     """Reads a range of one object; PreconditionFailed if it has another etag."""
 
-    def __call__(self, start: int, stop: int, etag: str | None) -> bytes: ...
+    def __call__(self, start: int, stop: int, etag: str | None) -> Buffer: ...
 
 
 class Content:
@@ -46,7 +47,7 @@ class Content:
         whole = next(blocks)
         more = next(blocks, None)
         if more is None:
-            return whole
+            return bytes(whole)
         buffer = io.BytesIO()  # which gives its content away as it is: of a large object there is no second copy
         buffer.write(whole)
         del whole
@@ -55,7 +56,7 @@ class Content:
             more = next(blocks, None)
         return buffer.getvalue()
 
-    def blocks(self, start: int, stop: int | None) -> Iterator[bytes]:
+    def blocks(self, start: int, stop: int | None) -> Iterator[Buffer]:
         """The same in pieces, one at least, of which those that come next are being fetched meanwhile."""
         if start >= 0:
             small = stop is not None and stop - start <= BLOCK
@@ -91,7 +92,7 @@ class Content:
         return partial(_read, self._get, self._name, etag)
 
 
-def _read(get: Get, name: str, etag: str, start: int, stop: int) -> bytes:
+def _read(get: Get, name: str, etag: str, start: int, stop: int) -> Buffer:
     data = get(start, stop, etag)
     if len(data) != stop - start:
         from wren.errors import StorageError
@@ -100,7 +101,7 @@ def _read(get: Get, name: str, etag: str, start: int, stop: int) -> bytes:
     return data
 
 
-def _blocks(read: Read, start: int, stop: int, size: int, threads: int) -> Generator[bytes, None, None]:
+def _blocks(read: Read, start: int, stop: int, size: int, threads: int) -> Generator[Buffer, None, None]:
     ranges = [(at, min(at + size, stop)) for at in range(start, stop, size)]
     yield from read_ahead(lambda bounds: read(*bounds), ranges, len, threads)
 
@@ -117,7 +118,7 @@ class _Stream(io.RawIOBase):
         self._read, self._start, self._stop = read, start, stop
         self._at = start  # where to go on
         self._data = memoryview(b"")  # what was fetched and is not delivered
-        self._ahead: Generator[bytes, None, None] | None = None
+        self._ahead: Generator[Buffer, None, None] | None = None
         self._error: BaseException | None = None
 
     def readable(self) -> bool:

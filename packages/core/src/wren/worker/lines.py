@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from wren.wire import Buffer
+
 __all__ = ["Lines", "Read"]
 
-Read: TypeAlias = Callable[[int, int], bytes]  # bytes from a start to a stop: all of them, or it raises
+Read: TypeAlias = Callable[[int, int], Buffer]  # bytes from a start to a stop: all of them, or it raises
 
 BLOCK: Final = 4 << 20  # bytes asked for at once; of larger ones the copies cost twice as much
+_PIECE: Final = 64 << 10
 TAIL: Final = 16 << 10  # bytes asked for behind the part, where its last line ends; then twice as many each time
 
 
@@ -67,20 +70,20 @@ class Lines(io.RawIOBase):
         start, stop, data = self._block_of()
         begin, end = 0, len(data)
         if not self._within:
-            begin = data.find(b"\n", 0, max(0, self._stop - 1 - start)) + 1  # one at the last byte begins the next part
+            begin = _find(data, 0, max(0, self._stop - 1 - start)) + 1  # one at the last byte begins the next part
             self._within = begin > 0
             self._over = not self._within and stop >= self._stop - 1
         if not self._within:
             return
         if stop >= self._stop:
-            end = data.find(b"\n", max(0, self._stop - 1 - start)) + 1
+            end = _find(data, max(0, self._stop - 1 - start), len(data)) + 1
             self._over = end > 0 or stop >= self._size
         self._data = memoryview(data)[begin : end or len(data)]
         # Behind the part it is not known how far to read.
         while len(self._coming) < self._ahead and self._next < self._stop and not self._over:
             self._coming.append(_Coming(self._read, *self._range()))
 
-    def _block_of(self) -> tuple[int, int, bytes]:
+    def _block_of(self) -> tuple[int, int, Buffer]:
         """What comes next: from where, to where, and the bytes."""
         if self._error is not None:
             raise self._error
@@ -106,12 +109,23 @@ class Lines(io.RawIOBase):
         return start, stop
 
 
+def _find(data: Buffer, start: int, stop: int) -> int:
+    """Where a line ends between the two, -1 if none does."""
+    if isinstance(data, memoryview):  # which finds nothing: in pieces, for most lines are short
+        for at in range(start, stop, _PIECE):
+            found = bytes(data[at : min(at + _PIECE, stop)]).find(b"\n")
+            if found >= 0:
+                return at + found
+        return -1
+    return data.find(b"\n", start, stop)
+
+
 class _Coming:
     """A range that is being read."""
 
     def __init__(self, read: Read, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
-        self._data = b""
+        self._data: Buffer = b""
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(read,), name="wren-read-ahead", daemon=True)
         self._thread.start()
@@ -122,7 +136,7 @@ class _Coming:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the reader's
             self._error = error
 
-    def data(self) -> bytes:
+    def data(self) -> Buffer:
         """What was read; waits for it."""
         self._thread.join()
         if self._error is not None:

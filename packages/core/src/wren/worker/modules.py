@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from wren.wire import Blob
+from wren.wire import Blob, Buffer
 
 PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")  # where a folder of this user's is looked for, after TMPDIR
 KEPT: Final = 7 * 86_400.0  # seconds that an archive's modules are kept after a process has last begun to use them
 
 
-def take_in(blob: Blob, fetch: Callable[[], bytes]) -> None:
+def take_in(blob: Blob, fetch: Callable[[], Buffer]) -> None:
     """Have the modules of an archive importable, before any others; `fetch` gets the archive where it is not there yet.
 
     Raises what `fetch` raises, and OSError where no folder can be written to.
@@ -46,7 +46,7 @@ def _is_private(folder: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
-def _unpack_somewhere(data: bytes, name: str, folders: Sequence[str]) -> str:
+def _unpack_somewhere(data: Buffer, name: str, folders: Sequence[str]) -> str:
     refused: OSError | None = None
     for folder in folders:
         place = os.path.join(folder, name)
@@ -64,7 +64,7 @@ def _unpack_somewhere(data: bytes, name: str, folders: Sequence[str]) -> str:
     raise OSError(f"there is no folder for the function's modules, set TMPDIR to one: {refused}")
 
 
-def _unpack(data: bytes, place: str) -> None:
+def _unpack(data: Buffer, place: str) -> None:
     """Unpack beside the place, then be there at once."""
     import io
     import shutil

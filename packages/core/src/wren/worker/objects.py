@@ -44,7 +44,7 @@ class Primitives(Protocol):
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
-    ) -> bytes: ...
+    ) -> Buffer: ...
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> Iterable[tuple[str, int, float, str]]: ...
 
@@ -261,7 +261,7 @@ class Storage:
 
     # ---- what they share
 
-    def get_range(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None) -> bytes:
+    def get_range(self, bucket: str, key: str, start: int, stop: int | None, etag: str | None) -> Buffer:
         """Bytes of an object, by one request; `wren.errors.PreconditionFailed` if it has another etag."""
         with self._asked(f"{bucket}/{key}"):
             return self._primitives.get(bucket, key, start, stop, if_match=etag)

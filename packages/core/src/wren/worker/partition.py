@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
+from wren.wire import Buffer
 from wren.worker.lines import Lines, Read
 from wren.worker.nested import process
 
@@ -64,9 +65,9 @@ class StorageObject(NamedTuple):
         """As `Source`."""
         if process.storage is None:
             raise ValueError(f"the object {self.shown} can only be read where its storage is open: in a call")
-        get: Callable[..., bytes] = process.storage().get_range
+        get: Callable[..., Buffer] = process.storage().get_range
 
-        def read(start: int, stop: int) -> bytes:
+        def read(start: int, stop: int) -> Buffer:
             data = get(self.bucket, self.key, start, stop, self.etag)
             if len(data) != stop - start:
                 from wren.errors import StorageError

@@ -39,7 +39,7 @@ class WorkerStorage(Writer, Protocol):
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
-    ) -> bytes:
+    ) -> Buffer:
         """Read an object or a range of it; FileNotFoundError when it is not there, which is not tried again.
 
         `wren.errors.PreconditionFailed` when `if_match` is given and is not the object's etag.
@@ -195,10 +195,10 @@ def load_function(payload: Payload, storage: Callable[[], WorkerStorage]) -> Cal
     return function
 
 
-def _content(blob: Blob, inline: bytes | None, bucket: str, storage: Callable[[], WorkerStorage], what: str) -> bytes:
+def _content(blob: Blob, inline: bytes | None, bucket: str, storage: Callable[[], WorkerStorage], what: str) -> Buffer:
     """What a blob is: it came with the payload, or is in the storage."""
     key = blob.key
-    data = (inline or b"") if key is None else persistently(lambda: storage().get(bucket, key))
+    data: Buffer = (inline or b"") if key is None else persistently(lambda: storage().get(bucket, key))
     _check(data, blob.id, what)
     return data
 
@@ -207,7 +207,7 @@ def load_arguments(args: bytes | Span | Gather, storage: Callable[[], WorkerStor
     """Args and kwargs of a call, from wherever they are.  Raises whatever loading them does."""
     match args:
         case Span():
-            data = persistently(lambda: storage().get(args.bucket, args.key, args.start, args.stop))
+            data: Buffer = persistently(lambda: storage().get(args.bucket, args.key, args.start, args.stop))
             _check(data, args.sha256, "the stored arguments")
         case Gather():
             return gather(args, storage())
@@ -217,7 +217,7 @@ def load_arguments(args: bytes | Span | Gather, storage: Callable[[], WorkerStor
     return loaded
 
 
-def _check(data: bytes, sha256: str, what: str) -> None:
+def _check(data: Buffer, sha256: str, what: str) -> None:
     import hashlib
 
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -98,7 +98,7 @@ class Delivery:
         for status in statuses:
             store_status(self.storage(), self.header, status)
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: wire.Buffer) -> None:
         """Put into the bucket what no worker would."""
         self.storage().put(self.header.bucket, key, [content])
 
