@@ -83,7 +83,9 @@ class AttachedTable(CallTable):
             except Exception as error:  # noqa: BLE001 - of a plugin, too: who asks for a result is told
                 self._source.give_up(self, error)
             if self.unfinished:
-                callbacks.apart(partial(_watch, weakref.ref(self), self._source), "wren-attached")
+                # One request is cheap; those of a large job, one a thousand calls, are made once a second at most.
+                pause = FIRST_PAUSE if len(self) <= SHARD else PAUSE
+                callbacks.apart(partial(_watch, weakref.ref(self), self._source, pause), "wren-attached")
             self._watched = True  # not before: what an interrupt has ended must be begun again
 
     def forked(self) -> None:
@@ -216,9 +218,8 @@ def _pending(table: CallTable) -> list[int]:
     return [call for call, state in enumerate(table.states) if state <= RUNNING]
 
 
-def _watch(watched: "weakref.ref[AttachedTable]", source: _Source) -> None:
+def _watch(watched: "weakref.ref[AttachedTable]", source: _Source, pause: float) -> None:
     """List again and again, while there is somebody who may ask."""
-    pause = FIRST_PAUSE
     while True:
         time.sleep(pause)
         pause = min(PAUSE, 1.5 * pause)

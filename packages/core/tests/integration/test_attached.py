@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import itertools
 import os
 import pickle
 import signal
@@ -335,6 +336,37 @@ def test_a_storage_that_does_not_answer_for_long_is_the_result(tmp_path: Path, m
         with pytest.raises(StorageUnavailable, match="the localhost storage cannot be listed: no answer"):
             other.result(20)
         running.kill()
+
+
+def test_a_job_of_several_shards_is_listed_once_a_second_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a job of two listings, one of whose calls runs until the fourth
+    monkeypatch.setattr(attached, "PAUSE", 0.2)
+    monkeypatch.setattr(attached, "FIRST_PAUSE", 0.01)
+    times: list[float] = []
+    list_all = attached.list_statuses
+
+    def noted(storage: Any, job: Any, shard: int) -> Any:
+        if shard == 1:
+            times.append(time.monotonic())
+            if len(times) == 4:
+                (tmp_path / "end").touch()
+        return list_all(storage, job, shard)
+
+    monkeypatch.setattr(attached, "list_statuses", noted)
+    end = tmp_path / "end"
+
+    def last_waits(number: int) -> int:
+        while number == 1_000 and not end.exists():
+            time.sleep(0.01)
+        return number
+
+    with local(tmp_path / "objects") as executor:
+        others = [elsewhere(future) for future in executor.map(last_waits, range(1_001))]
+        assert executor.get_result(others) == list(range(1_001))
+    assert len(times) >= 4
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_process_knows_whether_another_is_gone() -> None:
