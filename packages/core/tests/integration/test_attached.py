@@ -20,6 +20,7 @@ import wren
 from wren import attached
 from wren.errors import CallCancelled, CallLost, SerializationError, StorageUnavailable, WorkerLost
 from wren.references import Client, Reference, shown
+from wren.stored import list_statuses
 
 RunPython = Callable[..., str]
 Eventually = Callable[[Callable[[], bool]], None]
@@ -345,14 +346,13 @@ def test_a_job_of_several_shards_is_listed_once_a_second_at_most(
     monkeypatch.setattr(attached, "PAUSE", 0.2)
     monkeypatch.setattr(attached, "FIRST_PAUSE", 0.01)
     times: list[float] = []
-    list_all = attached.list_statuses
 
     def noted(storage: Any, job: Any, shard: int) -> Any:
         if shard == 1:
             times.append(time.monotonic())
             if len(times) == 4:
                 (tmp_path / "end").touch()
-        return list_all(storage, job, shard)
+        return list_statuses(storage, job, shard)
 
     monkeypatch.setattr(attached, "list_statuses", noted)
     end = tmp_path / "end"
