@@ -178,7 +178,8 @@ class Service:
         path, asked = encoded_path(f"{path}/{key}"), encoded_query(query)
         signed = self._signer.headers(method, netloc, path, asked, content)
         target = f"{path}?{asked}" if asked else path
-        return self._connections_to(netloc).ask(method, target, {**headers, **signed}, body)
+        connections, once = self._connections_to(netloc), headers is _IF_ABSENT
+        return connections.ask(method, target, {**headers, **signed}, body, once=once)
 
     def _place(self, bucket: str) -> tuple[str, str]:
         """Host and path of a bucket."""
