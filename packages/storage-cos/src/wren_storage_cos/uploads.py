@@ -56,13 +56,11 @@ def upload(
     service: Uploads, bucket: str, key: str, parts: Iterable[Sequence[Buffer]], *, if_absent: bool = False
 ) -> None:
     """Write an object, atomically: whatever goes wrong, nothing of it stays.  Raises what the parts' iterator does."""
-    from concurrent.futures import ThreadPoolExecutor  # not by those who cut what is small
-
     name = service.begin(bucket, key)
     etags: list[str] = []
     running: deque[Future[str]] = deque()
     try:
-        with ThreadPoolExecutor(PARALLEL, "wren-upload") as pool:
+        with _threads() as pool:
             for number, part in enumerate(parts, 1):
                 if len(running) == PARALLEL:
                     etags.append(running.popleft().result())
@@ -75,15 +73,24 @@ def upload(
         raise
 
 
-def _started(pool: "ThreadPoolExecutor", action: Callable[[], T]) -> "Future[T]":
+def _threads() -> "contextlib.AbstractContextManager[ThreadPoolExecutor | None]":
+    """What parts are sent by; None where the interpreter is about to end."""
+    try:
+        from concurrent.futures import ThreadPoolExecutor  # not by those who cut what is small
+    except RuntimeError:  # which this module raises that late
+        return contextlib.nullcontext()
+    return ThreadPoolExecutor(PARALLEL, "wren-upload")
+
+
+def _started(pool: "ThreadPoolExecutor | None", action: Callable[[], T]) -> "Future[T]":
     from concurrent.futures import Future
 
+    if pool is not None:
+        with contextlib.suppress(RuntimeError):  # as above
+            return pool.submit(action)
+    made: Future[T] = Future()
     try:
-        return pool.submit(action)
-    except RuntimeError:  # the interpreter is about to end, and starts no threads: then here
-        made: Future[T] = Future()
-        try:
-            made.set_result(action())
-        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-            made.set_exception(error)
-        return made
+        made.set_result(action())
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        made.set_exception(error)
+    return made

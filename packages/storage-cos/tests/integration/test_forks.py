@@ -106,6 +106,12 @@ def test_a_program_that_has_used_it_ends(s3: Endpoint, s3_bucket: str, verb: str
     run(s3, s3_bucket, f"objects.put(BUCKET, 'k', [b'x']); list(objects.{verb})")
 
 
+@pytest.mark.parametrize("before", ["", "use('before')"])
+def test_a_program_that_is_about_to_end_uses_it(s3: Endpoint, s3_bucket: str, before: str) -> None:
+    """No thread starts then, and the library that would start some cannot even be imported."""
+    run(s3, s3_bucket, f"import atexit; atexit.register(use, 'late'); {before}")
+
+
 @pytest.mark.parametrize("verb", ["put('wren', 'k', [b'x'])", "get('wren', 'k')", "head('wren', 'k')", "list('wren')"])
 def test_ctrl_c_ends_a_wait_at_once(verb: str, between: "Between") -> None:
     program = f"""
