@@ -4,6 +4,7 @@ Standard library only, for workers import it.
 """
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from wren.wire import Buffer
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
 PART: Final = 5 << 20  # bytes: the least that S3 takes
 GROWTH: Final = 1_000  # parts after which they grow by another PART, as there may be 10,000: 275 GB in all
 PARALLEL: Final = 4  # parts on the way, and in memory; one more is being read
+MOMENT: Final = 1.0  # seconds that whoever is interrupted waits for what is taken back
 _PIECES: Final = 64  # of a part; more are put together, as each would be sent by itself
 
 
@@ -60,37 +62,42 @@ def upload(
     etags: list[str] = []
     running: deque[Future[str]] = deque()
     try:
-        with _threads() as pool:
-            for number, part in enumerate(parts, 1):
-                if len(running) == PARALLEL:
-                    etags.append(running.popleft().result())
-                running.append(_started(pool, partial(service.part, bucket, key, name, number, part)))
-            etags += [future.result() for future in running]
+        for number, part in enumerate(parts, 1):
+            if len(running) == PARALLEL:
+                etags.append(running.popleft().result())
+            running.append(_started(partial(service.part, bucket, key, name, number, part)))
+        etags += [future.result() for future in running]
         service.complete(bucket, key, name, etags, if_absent=if_absent)
-    except BaseException:
-        with contextlib.suppress(Exception):  # what went wrong is told; parts that stay are seen in no listing
-            service.abandon(bucket, key, name)
+    except Exception:
+        _undo(service, bucket, key, name, running)
+        raise
+    except BaseException:  # of a service that does not answer Ctrl-C waits no longer than this
+        with contextlib.suppress(TimeoutError):
+            _started(partial(_undo, service, bucket, key, name, running)).result(MOMENT)
         raise
 
 
-def _threads() -> "contextlib.AbstractContextManager[ThreadPoolExecutor | None]":
-    """What parts are sent by; None where the interpreter is about to end."""
-    try:
-        from concurrent.futures import ThreadPoolExecutor  # not by those who cut what is small
-    except RuntimeError:  # which this module raises that late
-        return contextlib.nullcontext()
-    return ThreadPoolExecutor(PARALLEL, "wren-upload")
+def _undo(service: Uploads, bucket: str, key: str, name: str, running: "Iterable[Future[str]]") -> None:
+    for part in running:  # none may come when the upload is gone
+        part.exception()
+    with contextlib.suppress(Exception):  # what went wrong is told; parts that stay are seen in no listing
+        service.abandon(bucket, key, name)
 
 
-def _started(pool: "ThreadPoolExecutor | None", action: Callable[[], T]) -> "Future[T]":
-    from concurrent.futures import Future
+def _started(action: Callable[[], T]) -> "Future[T]":
+    """What an action will give, in a thread for which nothing waits: neither Ctrl-C nor the end of the program."""
+    from concurrent.futures import Future  # not by those who cut what is small
 
-    if pool is not None:
-        with contextlib.suppress(RuntimeError):  # as above
-            return pool.submit(action)
     made: Future[T] = Future()
+
+    def act() -> None:
+        try:
+            made.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            made.set_exception(error)
+
     try:
-        made.set_result(action())
-    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-        made.set_exception(error)
+        threading.Thread(target=act, name="wren-upload", daemon=True).start()
+    except RuntimeError:  # the system gives no more, or the interpreter is about to end: then here
+        act()
     return made

@@ -112,6 +112,32 @@ def test_a_program_that_is_about_to_end_uses_it(s3: Endpoint, s3_bucket: str, be
     run(s3, s3_bucket, f"import atexit; atexit.register(use, 'late'); {before}")
 
 
+def test_ctrl_c_takes_an_upload_back(between: "Between", s3: Endpoint, s3_bucket: str) -> None:
+    """At once, although a part of it is on the way and is not answered."""
+    program = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+objects = Objects({between.url!r}, timeout=600, interruptible=True)
+try:
+    objects.put({s3_bucket!r}, "large", [LARGE] * 4)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    between.will_when("partNumber=2", "stall")
+    env = {**Credentials(s3.access_key, s3.secret_key).environment(), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    command = [sys.executable, "-c", PROGRAM + program, s3.url, s3_bucket]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            while not any("partNumber=5" in asked for asked in between.asked):
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[0] == "interrupted\n"
+            assert process.returncode == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("verb", ["put('wren', 'k', [b'x'])", "get('wren', 'k')", "head('wren', 'k')", "list('wren')"])
 def test_ctrl_c_ends_a_wait_at_once(verb: str, between: "Between") -> None:
     program = f"""

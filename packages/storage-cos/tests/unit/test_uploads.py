@@ -134,9 +134,9 @@ def test_an_interpreter_that_ends_uploads_by_itself(monkeypatch: pytest.MonkeyPa
     """It starts no threads any more."""
 
     def refuse(*_: object) -> None:
-        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     service = Fake()
     upload(service, "b", "k", ([b"x"] for _ in range(6)))
     assert service.done == ["completed 6"]
