@@ -7,7 +7,7 @@ imported where it is.  Templates of calls import it ahead, so it brings what eac
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -55,6 +55,7 @@ class Objects:
         self._settings = Settings(place, region, addressing_style == "virtual", retries, timeout, ca)
         self._credentials = credentials or Credentials.found()
         self._stores = Stores(self._settings, self._credentials, interruptible=interruptible)
+        self._opened: Service | None = None
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
@@ -123,15 +124,19 @@ class Objects:
     def close(self) -> None:
         """Let go of connections; what is used again is opened again."""
         self._stores.close()
-        opened: Service | None = self.__dict__.pop("_service", None)
+        opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
 
-    @cached_property
+    @property
     def _service(self) -> "Service":
-        from wren_storage_cos.service import Service
+        # Without a lock, which a fork might find held; `cached_property` has one in Python 3.11.
+        opened = self._opened
+        if opened is None:
+            from wren_storage_cos.service import Service
 
-        return Service(self._settings, self._credentials)
+            opened = self._opened = Service(self._settings, self._credentials)
+        return opened
 
 
 def _all(first: "deque[T]", rest: Iterable[T]) -> Iterator[T]:

@@ -6,6 +6,7 @@ With urllib, for a worker's runtime need not have anything else: it honours prox
 import base64
 import http.client
 import io
+import os
 import re
 import socket
 import ssl
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -189,14 +190,16 @@ class _Http(urllib.request.HTTPHandler):
         return self.do_open(_Connection, req)
 
 
-class _Https(urllib.request.AbstractHTTPHandler):
-    @cached_property
-    def _context(self) -> ssl.SSLContext:
-        """Loading the certificates takes many milliseconds: not for http, and once for all that is read."""
-        return ssl.create_default_context()
+@cache
+def _trusting(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Loading the certificates, which these name, takes 20 ms: not for http, and once for however many URLs."""
+    return ssl.create_default_context()
 
+
+class _Https(urllib.request.AbstractHTTPHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_SecureConnection, req, context=self._context)
+        named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        return self.do_open(_SecureConnection, req, context=_trusting(*named))
 
     https_request = urllib.request.AbstractHTTPHandler.do_request_
 
