@@ -422,6 +422,9 @@ def _spans(objects: Sequence[int]) -> list[range]:
 def _check_chunks(function: Callable[..., Any], size: int | None, number: int | None, bound: binding.Bound) -> None:
     if size is None and number is None:
         return
+    for name, given in (("chunk_size", size), ("chunk_n", number)):
+        if given is not None and not hasattr(given, "__index__"):  # such as 64e6
+            raise BindingError(f"{name} is {given!r}: give a whole number, an int")
     if size is not None and size < MIB:
         raise BindingError(f"chunk_size is {size} bytes: give 1 MiB ({MIB}) or more")
     if number is not None and number < 1:

@@ -399,6 +399,10 @@ def test_what_divides_nothing_is_an_error(executor: wren.FunctionExecutor, put: 
         executor.map(content, ["divided/x"], chunk_size=1_000)
     with pytest.raises(BindingError, match="chunk_n is 0"):
         executor.map(content, ["divided/x"], chunk_n=0)
+    wrong: list[tuple[str, Any]] = [("chunk_size", 64e6), ("chunk_size", "2 MiB"), ("chunk_n", 1.5), ("chunk_n", "3")]
+    for name, value in wrong:
+        with pytest.raises(BindingError, match=rf"^{name} is {value!r}: give a whole number"):
+            executor.map(content, ["divided/x"], **{name: value})
     with pytest.raises(BindingError, match="parameters obj and url"):
         executor.map(lambda obj, url: 0, [("a/b", "http://x")])
 
