@@ -442,25 +442,31 @@ def test_a_download_that_ends_early_leaves_nothing(storage: wren.Storage, tmp_pa
 
 
 class Overwriting(Broken):
-    """One that has every object overwritten when its second half is read."""
+    """One that has an object overwritten when its second half is read, once: threads read on when all is over."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner, KeyboardInterrupt())
+        self._once, self._lock = True, threading.Lock()
 
     def get(
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> Any:
         if start >= 16 * MIB:
-            self._inner.put(bucket, key, [bytes(32 * MIB)])
+            with self._lock:
+                if self._once:
+                    self._inner.put(bucket, key, [bytes(32 * MIB)])
+                self._once = False
         return self._inner.get(bucket, key, start, stop, if_match=if_match)
 
 
 def test_what_is_overwritten_meanwhile_is_an_error_and_never_mixed(storage: wren.Storage, tmp_path: Path) -> None:
-    over = wren.Storage.over(Overwriting(storage._primitives, KeyboardInterrupt()), "localhost", "wren")
-    reads: list[Callable[[], Any]] = [
-        lambda: over.download_file(storage.bucket, "k", tmp_path / "down"),
-        lambda: over.get_object(storage.bucket, "k"),
-        lambda: over.get_object(storage.bucket, "k", stream=True).read(),
+    reads: list[Callable[[wren.Storage], Any]] = [
+        lambda over: over.download_file(storage.bucket, "k", tmp_path / "down"),
+        lambda over: over.get_object(storage.bucket, "k"),
+        lambda over: over.get_object(storage.bucket, "k", stream=True).read(),
     ]
     for read in reads:
         storage.put_object(storage.bucket, "k", b"\1" * (32 * MIB))
         with pytest.raises(PreconditionFailed, match=r"/k .*has changed"):
-            read()
+            read(wren.Storage.over(Overwriting(storage._primitives), "localhost", "wren"))
     assert not (tmp_path / "down").exists()
