@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pywren_ibm_cloud.options import STORAGE, TABLE, Gone, Key, Left, configuration, convert
+from pywren_ibm_cloud.options import BUCKETS, STORAGE, TABLE, Gone, Key, Left, configuration, convert
 from pywren_ibm_cloud.sources import Sections
 from wren.config import Config, WrenOptions
 from wren.errors import ConfigError
