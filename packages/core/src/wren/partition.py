@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -15,6 +14,7 @@ from wren.binding import Bound
 from wren.errors import BindingError, NoSuchKey, StorageError, Unsupported
 from wren.globs import is_glob, matcher, plain_prefix
 from wren.spi import Feature, Storage
+from wren.worker.ahead import read_ahead
 from wren.worker.partition import LocalFile, Partition, Source, StorageObject, Whole, file_etag
 
 __all__ = ["expand"]
@@ -67,10 +67,8 @@ def expand(bound: Bound, storage: Storage[Any], chunk_size: int | None, chunk_n:
 
 def _all_of(find: Callable[[Any], Sources], elements: Sequence[Any]) -> list[Sources]:
     """What each element means; one after the other would take a while of a service that is far away."""
-    if len(elements) < 2:
-        return list(map(find, elements))
-    with ThreadPoolExecutor(min(THREADS, len(elements)), "wren-partition") as threads:
-        return list(threads.map(find, elements))
+    # Not by an executor, at whose end an error, or Ctrl-C, would wait for all that were asked and have no answer.
+    return list(read_ahead(find, elements, len, THREADS))
 
 
 def _warn_of_wholes(found: Sequence[Sources]) -> None:

@@ -346,6 +346,18 @@ def test_each_fault_of_the_configuration_is_a_failure_and_the_services_are_tried
     assert "warn  compute localhost: was not tried, as its section is wrong" in said
 
 
+def test_options_that_do_not_go_together_are_a_failure_that_says_why(shelf: Plug, tmp_path: Path) -> None:
+    """Each key by itself is right, so nothing else tells of it."""
+    shelf("return iter(())")
+    file, last = tmp_path / "site" / "shelf.py", 'password: str = field(default="", repr=False)\n'
+    refusing = "def __post_init__(self):\n        raise __import__('wren').errors.ConfigError('half of a key')"
+    file.write_text(file.read_text().replace(last, f"{last}\n    {refusing}\n"))
+    result = doctor()
+    assert told(result)["storage shelf"] == ("FAIL", "half of a key")
+    assert cure(result, "storage shelf") == "correct section [shelf]"
+    assert result.exit_code == 1
+
+
 def test_without_a_file_it_says_where_one_would_be() -> None:
     assert told(doctor())["configuration"][1].startswith("no file, neither .wren.toml nor ")
 

@@ -183,6 +183,25 @@ def test_elements_are_looked_up_at_the_same_time() -> None:
         expand(bind(content, elements[:2], None), storage, MIB, None)
 
 
+def test_an_element_that_means_nothing_is_told_before_the_others_have_answered() -> None:
+    """A service may take minutes not to answer, and an error, as Ctrl-C, waits for none of that."""
+    silent, answered = threading.Event(), list[str]()
+
+    class Slow(LocalStorage):
+        def head(self, bucket: str, key: str) -> ObjectInfo:
+            if key == "missing":
+                raise NoSuchKey("no such object")
+            silent.wait(20)
+            answered.append(key)
+            return ObjectInfo(key, 0, 0.0, "")
+
+    bound = bind(content, [f"b/{key}" for key in ("missing", *"abc")], None)
+    with pytest.raises(NoSuchKey, match="no such object"):
+        expand(bound, Slow(LocalhostOptions()), None, None)
+    assert not answered
+    silent.set()
+
+
 def test_a_storage_that_gives_other_bytes_than_it_was_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     class Short:
         def get_range(self, bucket: str, key: str, start: int, stop: int, etag: str) -> bytes:

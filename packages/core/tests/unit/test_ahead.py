@@ -72,3 +72,22 @@ def test_who_stops_early_leaves_no_thread() -> None:
 def test_as_many_read_at_the_same_time_as_there_are_threads() -> None:
     together = threading.Barrier(8, timeout=20)  # breaks unless eight are there
     assert list(read_ahead(lambda at: together.wait() and at, range(16), lambda _: 1, 8)) != []
+
+
+@pytest.mark.parametrize("some", [0, 3])
+def test_a_system_that_gives_no_more_threads_makes_it_slow_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, some: int
+) -> None:
+    start, begun = threading.Thread.start, list[threading.Thread]()
+
+    def limited(thread: threading.Thread) -> None:
+        if len(begun) == some:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert list(read_ahead(str, range(100), len)) == list(map(str, range(100)))
+    for each in begun:
+        each.join(20)
+        assert not each.is_alive()

@@ -175,6 +175,17 @@ def test_a_stream_that_has_failed_goes_on_failing_until_it_is_told_where_to_go_o
     assert stream.read() == found.data[taken:]
 
 
+def test_a_child_goes_on_with_a_stream_where_its_parent_was(
+    in_child: Callable[[Callable[[], bytes]], bytes],
+) -> None:
+    """It has not the threads that fetch what comes next."""
+    found = Object(bytes(range(250)) * 10)
+    stream = found.content.stream(0, None)
+    assert stream.read(FIRST + STREAMED) == found.data[: FIRST + STREAMED]
+    assert in_child(stream.read) == found.data[FIRST + STREAMED :]
+    assert stream.read() == found.data[FIRST + STREAMED :]
+
+
 def test_a_stream_cannot_be_sought_before_its_beginning_or_used_when_it_is_closed() -> None:
     stream = Object(bytes(100)).content.stream(10, None)
     with pytest.raises(ValueError, match="before the beginning there is nothing"):

@@ -3,6 +3,8 @@
 import gzip
 import io
 import itertools
+import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -172,6 +174,33 @@ def test_a_stream_that_has_failed_does_not_go_on_behind_what_was_lost(ahead: int
     for way in (part.read, part.readline, part.raw.read, part.read):
         with pytest.raises(OSError, match="once"):
             way()
+
+
+def test_without_threads_all_of_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    data = b"x\n" * 1_000
+    (part,) = parts(data, [0, len(data)], 100, ahead=2)
+    assert part.read() == data
+
+
+def test_a_child_reads_what_its_parent_was_waiting_for(in_child: Callable[[Callable[[], bytes]], bytes]) -> None:
+    """It has not the threads that fetch that."""
+    data, parent = b"x\n" * 1_000, os.getpid()
+    answering = threading.Event()
+
+    def read(start: int, stop: int) -> bytes:
+        if start and os.getpid() == parent:
+            answering.wait(20)
+        return data[start:stop]
+
+    part = io.BufferedReader(Lines(read, len(data), 0, len(data), 100, ahead=2), 64)
+    assert part.read(50) == data[:50]
+    assert in_child(part.read) == data[50:]
+    answering.set()
+    assert part.read() == data[50:]
 
 
 def test_one_giant_line_is_held_by_its_first_part_in_blocks() -> None:

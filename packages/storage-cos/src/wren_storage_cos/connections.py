@@ -38,10 +38,17 @@ class Connections:
         self._owner = os.getpid()
         self._idle: deque[http.client.HTTPConnection] = deque()
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str], body: Sequence[Buffer]) -> Answer:
-        """Send a request and read its answer.  Raises OSError and HTTPException where there is none."""
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: Sequence[Buffer], *, once: bool = False
+    ) -> Answer:
+        """Send a request and read its answer.  Raises OSError and HTTPException where there is none.
+
+        `once`: on a new connection, as of one that was kept nobody knows whether it had brought the request.
+        """
         if self._owner != os.getpid():  # the parent's go on being the parent's
             self._idle, self._owner = deque(), os.getpid()
+        if once:
+            return self._ask(self._open(), method, target, headers, body)
         try:
             connection = self._idle.pop()
         except IndexError:

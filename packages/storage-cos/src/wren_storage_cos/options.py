@@ -1,11 +1,13 @@
 """Section `[ibm_cos]` of the configuration."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from wren.errors import ConfigError
 
+_UNFIT: Final = re.compile(r"""[\s\x00-\x1f\x7f"<>\\^`{|}]""")  # which a URL cannot have as it is
 SECTION: Final = "in section [ibm_cos]"
 IBM_AUTH: Final = "https://iam.cloud.ibm.com/identity/token"
 
@@ -38,6 +40,9 @@ class CosOptions:
                 _check_url(key, url)
         if not self.bucket or "/" in self.bucket:
             raise ConfigError(f"bucket {SECTION} is {self.bucket!r}: give the name of a bucket")
+        for key in ("access_key", "secret_key", "api_key", "instance", "region"):
+            if not getattr(self, key).isprintable():  # nor shown: it may be a secret
+                raise ConfigError(f"{key} {SECTION} has a character such as the end of a line: give it without")
         if self.retries < 0:
             raise ConfigError(f"retries {SECTION} is {self.retries}: give 0 or more")
         if not 0 < self.timeout < float("inf"):  # NaN is not
@@ -57,7 +62,7 @@ def _check_url(key: str, url: str) -> None:
         parts, valid = urlsplit(""), ""
     if parts.username is not None or parts.password is not None:  # which may be a secret
         raise ConfigError(f"{key} {SECTION} has a user name in it: give it without, and credentials by their own keys")
-    if not valid:
+    if not valid or _UNFIT.search(url):
         raise ConfigError(f"{key} {SECTION} is {url!r}: give a URL that begins with https:// or http://")
     if parts.query or parts.fragment:
         raise ConfigError(f"{key} {SECTION} has a query or a fragment: give a URL without")

@@ -7,6 +7,7 @@ work in a child of a process that has used it.  Here a key is any text.  Standar
 import base64
 import hashlib
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from wren_storage_cos.settings import FIRST_PAUSE, LONGEST_PAUSE, Settings
 from wren_storage_cos.signing import Signer, digest, encoded_path, encoded_query
 
 BULK: Final = 1_000  # keys that a request may delete
+_VISIBLE: Final = re.compile("[!-~]+")
 _NOTHING: Final[Mapping[str, str]] = {}
 _IF_ABSENT: Final[Mapping[str, str]] = {"if-none-match": "*"}
 
@@ -140,6 +142,8 @@ class Service:
         also: int = 0,
     ) -> Answer:
         """The answer to a request, which is a success or has the status `also`; asked again while there is hope."""
+        if not _VISIBLE.fullmatch(bucket):  # which may be a part of the host's name
+            raise self._refused(bucket, key, 400, "InvalidBucketName", "")
         content = digest(body)
         deadline = time.monotonic() + 2 * self._settings.timeout
         tried = 0
@@ -174,7 +178,8 @@ class Service:
         path, asked = encoded_path(f"{path}/{key}"), encoded_query(query)
         signed = self._signer.headers(method, netloc, path, asked, content)
         target = f"{path}?{asked}" if asked else path
-        return self._connections_to(netloc).ask(method, target, {**headers, **signed}, body)
+        connections, once = self._connections_to(netloc), headers is _IF_ABSENT
+        return connections.ask(method, target, {**headers, **signed}, body, once=once)
 
     def _place(self, bucket: str) -> tuple[str, str]:
         """Host and path of a bucket."""

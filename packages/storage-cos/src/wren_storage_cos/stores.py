@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 # What obstore would take for another key, or refuse: empty and dotted parts of a path, and control characters.
 _ODD: Final = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9._:-]+")  # of any other one it may make a URL over which it panics
 _FOREVER: Final = 86_400.0  # seconds that an answer may take as long as some of it comes
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -48,7 +49,7 @@ class Stores:
 
     def store(self, bucket: str, key: str) -> S3Store | None:
         """What asks for an object; None where obstore cannot."""
-        if _process not in {None, os.getpid()} or _ODD.search(key):
+        if _process not in {None, os.getpid()} or _ODD.search(key) or not _BUCKET.fullmatch(bucket):
             return None
         found = self._opened.get(bucket)
         if found is None:

@@ -47,6 +47,7 @@ class Tokens:
         self._api_key, self._endpoint = api_key, endpoint
         self._retries, self._timeout, self._ca = retries, min(timeout, CONNECT), ca
         self._token: Token | None = None
+        self._failure: StorageError | None = None  # why there is none
         self._lock, self._owner = threading.Lock(), os.getpid()
 
     def get_token(self) -> str:
@@ -56,11 +57,11 @@ class Tokens:
         token, now = self._token, time.monotonic()
         if token is not None and now < token.renewed:
             return token.text
-        valid = token is not None and now < token.ends
+        valid, known = token is not None and now < token.ends, self._failure
         if not self._lock.acquire(blocking=not valid):
             return "" if token is None else token.text  # another thread is fetching one, and this one is still valid
         try:
-            return self._renewed(token)
+            return self._renewed(token, known)
         finally:
             self._lock.release()
 
@@ -73,12 +74,19 @@ class Tokens:
     def set_from_config(self, config: Any) -> None:
         """Nothing of the SDK's: proxies are the environment's."""
 
-    def _renewed(self, seen: Token | None) -> str:
+    def _renewed(self, seen: Token | None, known: StorageError | None) -> str:
         current, now = self._token, time.monotonic()
         if current is not None and current is not seen and now < current.ends:
             return current.text  # while this thread waited
         if current is None or now >= current.ends:
-            self._token = current = self._fetched(self._retries)
+            failure = self._failure
+            if failure is not None and failure is not known:  # while this thread waited, and not its turn
+                raise type(failure)(*failure.args)
+            try:
+                self._token = current = self._fetched(self._retries)
+            except StorageError as error:
+                self._failure = type(error)(*error.args)  # without its frames, which have the api key
+                raise
             return current.text
         try:
             self._token = current = self._fetched(0)

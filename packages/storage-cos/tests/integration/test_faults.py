@@ -123,6 +123,20 @@ def test_what_may_be_done_is_not_done_again_under_a_condition(
     assert len(between.asked) == 1
 
 
+def test_nor_is_it_on_another_connection(shaky: Objects, between: "Between", bucket: str) -> None:
+    """One that is kept may have been closed while it was idle, or after it had brought the request."""
+    between.will("pass")
+    list(shaky.list(bucket))
+    between.will("swallow", "pass")
+    with pytest.raises(StorageUnavailable):
+        shaky.put(bucket, "new", [b"content"], if_absent=True)
+    assert len(between.asked) == 1
+    between.will("pass", "pass", "pass", "swallow", "pass")
+    with pytest.raises(StorageUnavailable):
+        shaky.put(bucket, "large", [LARGE], if_absent=True)
+    assert [asked.partition(" ")[0] for asked in between.asked] == ["POST", "PUT", "PUT", "POST", "DELETE"]
+
+
 @verbs
 def test_a_refusal_is_asked_once(verb: Verb, shaky: Objects, between: "Between", bucket: str) -> None:
     between.will((403, "<Error><Code>AccessDenied</Code></Error>"))

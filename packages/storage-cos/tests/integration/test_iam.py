@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -122,6 +123,26 @@ def test_only_what_may_succeed_later_is_asked_again(iam: Gate) -> None:
         with pytest.raises(StorageError):
             Tokens(iam.api_key, iam.auth(path), 2, 10.0).get_token()
         assert iam.count(path) - before == times
+
+
+def test_threads_that_wait_for_a_token_fail_together(iam: Gate) -> None:
+    """Each by itself, one after the other, would wait until a service that is away has not answered all of them."""
+    path, together = "answers/503/token", threading.Barrier(16, timeout=20)
+    before = iam.count(path)
+    tokens = Tokens(iam.api_key, iam.auth(path), 2, 10.0)
+
+    def ask(_: int) -> None:
+        together.wait()
+        with pytest.raises(StorageUnavailable, match="it answers 503"):
+            tokens.get_token()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(16)))
+    asked = iam.count(path)
+    assert asked - before <= 6, "the first one's, or also those of one that was late"
+    with pytest.raises(StorageUnavailable):
+        tokens.get_token()
+    assert iam.count(path) == asked + 3, "whoever comes later asks anew"
 
 
 def test_a_token_service_that_is_away_is_named(opened: Callable[..., SdkObjects]) -> None:

@@ -29,11 +29,14 @@ def options(**values: Any) -> CosOptions:
         ({"endpoint": "s3://s3.example"}, ["endpoint", "'s3://s3.example'"]),
         ({"endpoint": "https://"}, ["endpoint", "'https://'"]),
         ({"endpoint": "https://s3.example:port"}, ["endpoint", "'https://s3.example:port'"]),
+        ({"endpoint": "https://s3.example/a b"}, ["endpoint", "'https://s3.example/a b'"]),
+        ({"endpoint": "https://{host}/"}, ["endpoint", "'https://{host}/'"]),
         ({"endpoint": "https://s3.example?x=1"}, ["endpoint", "query"]),
         ({"private_endpoint": "s3.private.example"}, ["private_endpoint", "'s3.private.example'"]),
         ({"ibm_auth_endpoint": "iam.example"}, ["ibm_auth_endpoint", "'iam.example'"]),
         ({"bucket": ""}, ["bucket", "name of a bucket"]),
         ({"bucket": "wren/jobs"}, ["bucket", "'wren/jobs'"]),
+        ({"region": "eu-de\n"}, ["region", "end of a line"]),
         ({"retries": -1}, ["retries", "-1", "0 or more"]),
         ({"timeout": 0}, ["timeout", "0", "above 0"]),
         ({"timeout": "nan"}, ["timeout", "nan"]),
@@ -56,6 +59,14 @@ def test_what_cannot_be_is_an_error_that_names_the_key(values: dict[str, Any], w
 def test_credentials_in_a_url_are_refused_unseen(key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} in section \\[ibm_cos\\] has a user name") as caught:
         options(**{key: "https://me:hush@s3.example"})
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["access_key", "secret_key", "api_key"])
+def test_a_key_with_the_end_of_a_line_is_refused_unseen(key: str) -> None:
+    """It came out of a file: in a request it would be in the text of an error, and obstore panics."""
+    with pytest.raises(ConfigError, match=rf"^{key} in section \[ibm_cos\] has a character") as caught:
+        options(**{key: "hush\n"})
     assert "hush" not in str(caught.value)
 
 

@@ -35,10 +35,15 @@ def look(kind: Kind, name: str, loaded: Loaded, config: Config, seconds: float) 
     if not isinstance(plugin, type):
         return
     title = f"{kind} {name}"
+    told, cure = True, f"correct section [{name}]"
     try:
+        told = bool(config.read(name, plugin.options_type)[1])  # as what is wrong with the configuration
         options = config.options(name, plugin.options_type)
-    except Exception:  # noqa: BLE001 - it is told as what is wrong with the configuration
-        yield Finding(title, Level.WARNING, "was not tried, as its section is wrong", f"correct section [{name}]")
+    except Exception as error:  # noqa: BLE001 - of a stranger's class, too
+        if told:
+            yield Finding(title, Level.WARNING, "was not tried, as its section is wrong", cure)
+        else:  # no key is wrong by itself
+            yield Finding(title, Level.FAILURE, str(error) or type(error).__name__, cure)
         return
     said: queue.SimpleQueue[Check | None] = queue.SimpleQueue()
     thread = aside.begin(_try, plugin, options, said)

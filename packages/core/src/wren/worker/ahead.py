@@ -39,15 +39,21 @@ def read_ahead(
             except BaseException as error:  # noqa: BLE001 - it is raised where its turn has come
                 answers.put((at, None, error))
 
-    over = False
-    threads = min(threads, len(items))
-    for _ in range(threads):
-        threading.Thread(target=work, name="wren-read", daemon=True).start()
+    over, started = False, 0
     try:
-        yield from _in_order(asked, answers, len(items), size, 2 * threads)
+        try:
+            for _ in range(min(threads, len(items))):
+                threading.Thread(target=work, name="wren-read", daemon=True).start()
+                started += 1
+        except RuntimeError:  # the system gives no more, or the interpreter is about to end: those that there are
+            pass
+        if started:
+            yield from _in_order(asked, answers, len(items), size, 2 * started)
+        else:
+            yield from map(read, items)
     finally:
         over = True
-        for _ in range(threads):
+        for _ in range(started):
             asked.put(None)
 
 

@@ -4,6 +4,7 @@ What `wren.worker.objects` reads with.  Standard library only, for workers impor
 """
 
 import io
+import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -119,6 +120,7 @@ class _Stream(io.RawIOBase):
         self._at = start  # where to go on
         self._data = memoryview(b"")  # what was fetched and is not delivered
         self._ahead: Generator[Buffer, None, None] | None = None
+        self._owner = os.getpid()  # whose threads fetch
         self._error: BaseException | None = None
 
     def readable(self) -> bool:
@@ -176,7 +178,10 @@ class _Stream(io.RawIOBase):
         if self._data or self._at >= self._stop:
             return bool(self._data)
         try:
+            if self._ahead is not None and self._owner != os.getpid():  # no child of a fork has its parent's threads
+                self._forget()
             if self._ahead is None:
+                self._owner = os.getpid()
                 until = min(self._at + FIRST, self._stop)
                 self._data = memoryview(self._read(self._at, until))
                 self._ahead = _blocks(self._read, until, self._stop, STREAMED, STREAMS)

@@ -125,20 +125,26 @@ class _Coming:
 
     def __init__(self, read: Read, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
-        self._data: Buffer = b""
+        self._read = read
+        self._data: Buffer | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(read,), name="wren-read-ahead", daemon=True)
-        self._thread.start()
-
-    def _run(self, read: Read) -> None:
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, name="wren-read-ahead", daemon=True)
         try:
-            self._data = read(self.start, self.stop)
+            self._thread.start()
+        except RuntimeError:  # the system gives no more, or the interpreter is about to end
+            self._thread = None
+
+    def _run(self) -> None:
+        try:
+            self._data = self._read(self.start, self.stop)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the reader's
             self._error = error
 
     def data(self) -> Buffer:
         """What was read; waits for it."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
-        return self._data
+        # Nothing: there was no thread, or it is a parent's, whose threads no child of a fork has.
+        return self._read(self.start, self.stop) if self._data is None else self._data
