@@ -6,6 +6,8 @@ Standard library only, for workers import it.
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
@@ -71,8 +73,21 @@ class Page(NamedTuple):
         objects = []
         for found in page.children("Contents"):
             key = page.text("Key", found)
-            # In whole seconds, as an object's own headers have it.
-            mtime = datetime.fromisoformat(page.text("LastModified", found)).timestamp() // 1
+            try:
+                # In whole seconds, as an object's own headers have it.
+                mtime = datetime.fromisoformat(page.text("LastModified", found)).timestamp() // 1
+                size = int(page.text("Size", found))
+            except ValueError as error:
+                raise Unreadable("what came is a ListBucketResult without an object's size or time") from error
             etag = page.text("ETag", found).strip('"')
-            objects.append((unquote_plus(key) if encoded else key, int(page.text("Size", found)), mtime, etag))
+            objects.append((unquote_plus(key) if encoded else key, size, mtime, etag))
         return cls(objects, page.text("NextContinuationToken") if page.text("IsTruncated") == "true" else "")
+
+
+def described(key: str, headers: Message) -> Listing:
+    """What the headers of an object's answer say of it.  Raises Unreadable."""
+    try:
+        mtime = parsedate_to_datetime(headers["last-modified"]).timestamp()
+        return key, int(headers["content-length"]), mtime, headers["etag"].strip('"')
+    except (LookupError, ValueError, TypeError, AttributeError) as error:  # None, where there is no such header
+        raise Unreadable("what came has no size, time and ETag of an object") from error

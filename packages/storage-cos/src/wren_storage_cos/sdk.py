@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from wren.wire import Buffer
-from wren_storage_cos.answers import fits_xml
+from wren_storage_cos.answers import Unreadable, fits_xml
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.network import endpoint_of
 from wren_storage_cos.options import IBM_AUTH
@@ -69,20 +71,20 @@ class SdkObjects:
             self.get(bucket, key, 0, 1, if_match=if_match)
             return b""
         how: dict[str, Any] = {} if if_match is None else {"IfMatch": f'"{if_match}"'}
+        read = _body
         if start or stop is not None:
             how["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
-        content: bytes = self._requests.ask("get_object", bucket, key, _body, beyond=b"", **how)
+            read = _part
+        content: bytes = self._requests.ask("get_object", bucket, key, read, beyond=b"", **how)
         return content
 
     def list(self, bucket: str, prefix: str = "", after: str = "") -> "Iterator[Listing]":
         """The objects whose keys begin so and sort behind `after`, in key order: key, size, mtime, etag of each."""
         where: dict[str, Any] = {"Prefix": prefix, "StartAfter": after}
         while True:
-            page = self._requests.ask("list_objects_v2", bucket, **where)
-            for found in page.get("Contents", ()):
-                yield found["Key"], found["Size"], _seconds(found), found["ETag"].strip('"')
-            token = page.get("NextContinuationToken")
-            if not (page.get("IsTruncated") and token):
+            objects, token = self._requests.ask("list_objects_v2", bucket, "", partial(_page, where), **where)
+            yield from objects
+            if not token:
                 return
             where = {"Prefix": prefix, "ContinuationToken": token}
 
@@ -90,7 +92,7 @@ class SdkObjects:
         """One object's listing."""
         _check(key)
         try:
-            found = self._requests.ask("head_object", bucket, key)
+            found: Listing = self._requests.ask("head_object", bucket, key, partial(_described, key))
         except Exception as error:
             from wren_storage_cos.errors import busy
 
@@ -98,7 +100,7 @@ class SdkObjects:
                 # Such an answer has no text: this one may say that there is no such bucket, or what else is wrong.
                 self.get(bucket, key, 0, 1)
             raise
-        return key, found["ContentLength"], _seconds(found), found["ETag"].strip('"')
+        return found
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Remove objects, a thousand in a request; those that are not there are no error."""
@@ -123,13 +125,13 @@ class SdkObjects:
 
     def begin(self, bucket: str, key: str) -> str:
         """Begin an upload in parts: its id."""
-        name: str = self._requests.ask("create_multipart_upload", bucket, key)["UploadId"]
+        name: str = self._requests.ask("create_multipart_upload", bucket, key, itemgetter("UploadId"))
         return name
 
     def part(self, bucket: str, key: str, upload: str, number: int, body: Sequence[Buffer]) -> str:
         """Send a part, the first of which has the number 1: its etag."""
-        answer = self._requests.ask("upload_part", bucket, key, body=body, UploadId=upload, PartNumber=number)
-        etag: str = answer["ETag"]
+        part: dict[str, Any] = {"UploadId": upload, "PartNumber": number}
+        etag: str = self._requests.ask("upload_part", bucket, key, itemgetter("ETag"), body=body, **part)
         return etag
 
     def complete(self, bucket: str, key: str, upload: str, etags: Sequence[str], *, if_absent: bool) -> None:
@@ -158,6 +160,27 @@ def _body(answer: Any) -> bytes:
     with answer["Body"] as stream:
         content: bytes = stream.read()
     return content
+
+
+def _part(answer: Any) -> bytes:
+    content = _body(answer)
+    if answer["ResponseMetadata"]["HTTPStatusCode"] == 200:
+        raise Unreadable("all of the object came in the place of a range")
+    return content
+
+
+def _described(key: str, answer: Mapping[str, Any]) -> "Listing":
+    return key, answer["ContentLength"], _seconds(answer), answer["ETag"].strip('"')
+
+
+def _page(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> "tuple[list[Listing], str]":
+    """A page's objects, and what brings the next one; empty where there is none."""
+    found = answer.get("Contents", ())
+    objects = [(each["Key"], each["Size"], _seconds(each), each["ETag"].strip('"')) for each in found]
+    token = answer.get("NextContinuationToken", "") if answer.get("IsTruncated") else ""
+    if token and token == asked.get("ContinuationToken"):
+        raise Unreadable("the listing does not go on, its pages name themselves as the next one")
+    return objects, token
 
 
 def _seconds(found: Mapping[str, Any]) -> float:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wren.wire import Buffer
+from wren_storage_cos.answers import Unreadable
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.settings import FIRST_PAUSE, LONGEST_PAUSE, Settings
 
@@ -59,6 +60,7 @@ class Requests:
         a range behind an object's end, and the other parameters the SDK's.  Raises what `errors.refusal` gives.
         """
         from ibm_botocore.exceptions import BotoCoreError, ClientError
+        from ibm_botocore.parsers import ResponseParserError
         from urllib3.exceptions import HTTPError
 
         from wren_storage_cos.errors import busy
@@ -69,6 +71,7 @@ class Requests:
         while True:
             client, tokens = self._open()
             token = tokens.get_token()
+            cause: Exception | None = None
             sent = {} if body is None else {"Body": Pieces(body)}  # a new one, as it is read once
             try:
                 answer = read(getattr(client, verb)(**named, **sent, **parameters))
@@ -85,9 +88,12 @@ class Requests:
                     tokens.forget(token)
                     continue
                 # Without the SDK's, which has all that the service said.
-                failed, cause, hope = self.refused(status, code, message, bucket, key), None, True
+                failed, hope = self.refused(status, code, message, bucket, key), True
             except (BotoCoreError, HTTPError, OSError) as error:
                 failed, cause, hope = self._broken(error, bucket, key), error, again
+            except (ResponseParserError, Unreadable, LookupError, ValueError) as error:
+                # Without the SDK's, as above.
+                failed, hope = self._senseless(error, bucket, key), False
             finally:
                 for each in sent.values():
                     each.close()
@@ -126,6 +132,14 @@ class Requests:
         if isinstance(error, Unconnected | HTTPClientError | HTTPError | OSError):
             return unreachable(reason(_root(error)), place=place, bucket=bucket, key=key)
         return unexplained(error, type(error).__name__, place=place, bucket=bucket, key=key)
+
+    def _senseless(self, error: Exception, bucket: str, key: str) -> Exception:
+        from wren_storage_cos.errors import unexplained
+
+        said = str(error) if isinstance(error, Unreadable) else "what came is no answer of S3"
+        if isinstance(error, UnicodeEncodeError):
+            said = "half a character cannot be sent"
+        return unexplained(error, said, place=self._settings.endpoint, bucket=bucket, key=key)
 
     def _open(self) -> "tuple[Any, Tokens]":
         if self._owner != os.getpid():  # connections, and a lock that somebody may have had, are the parent's

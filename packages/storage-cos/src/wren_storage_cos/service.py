@@ -11,14 +11,13 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
 from wren.wire import Buffer
-from wren_storage_cos.answers import Document, Listing, Page, Unreadable, escaped, fits_xml
+from wren_storage_cos.answers import Document, Listing, Page, Unreadable, described, escaped, fits_xml
 from wren_storage_cos.connections import Answer, Connections
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.errors import busy, explanation, reason, refusal, unexplained, unreachable
@@ -52,13 +51,16 @@ class Service:
         if start or stop is not None:
             headers["range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
         answer = self.ask("GET", bucket, key, headers=headers, also=416)
+        with self._understood(bucket, key):
+            if answer.status == 200 and "range" in headers:
+                raise Unreadable("all of the object came in the place of a range")
         return b"" if answer.status == 416 else answer.body
 
     def head(self, bucket: str, key: str) -> Listing:
         """One object's listing."""
         headers = self.ask("HEAD", bucket, key).headers
-        mtime = parsedate_to_datetime(headers["last-modified"]).timestamp()
-        return key, int(headers["content-length"]), mtime, headers["etag"].strip('"')
+        with self._understood(bucket, key):
+            return described(key, headers)
 
     def list(self, bucket: str, prefix: str, after: str) -> Iterator[Listing]:
         """The objects whose keys begin so and sort behind `after`, in key order, page by page."""
@@ -69,6 +71,8 @@ class Service:
             answer = self.ask("GET", bucket, query={**query, **start})
             with self._understood(bucket):
                 page = Page.read(answer.body)
+                if page.token and page.token == start.get("continuation-token"):
+                    raise Unreadable("the listing does not go on, its pages name themselves as the next one")
             yield from page.objects
             if not page.token:
                 return
@@ -107,7 +111,11 @@ class Service:
     def part(self, bucket: str, key: str, upload: str, number: int, body: Sequence[Buffer]) -> str:
         """Send a part, the first of which has the number 1: its etag."""
         query = {"partNumber": str(number), "uploadId": upload}
-        return self.ask("PUT", bucket, key, query=query, body=body).headers["etag"]
+        etag: str | None = self.ask("PUT", bucket, key, query=query, body=body).headers["etag"]
+        with self._understood(bucket, key):
+            if etag is None:
+                raise Unreadable("what came has no ETag of a part")
+            return etag
 
     def complete(self, bucket: str, key: str, upload: str, etags: Sequence[str], *, if_absent: bool) -> None:
         """Make the parts an object."""

@@ -206,6 +206,32 @@ def test_what_is_no_s3_is_an_error(
     assert between.url in str(caught.value)
 
 
+def page(content: str) -> str:
+    return f"<ListBucketResult>{content}</ListBucketResult>"
+
+
+@pytest.mark.parametrize("verb", [VERBS["list"], VERBS["head an odd key"], VERBS["put in parts"]])
+def test_what_is_half_an_answer_of_s3_is_an_error(verb: Verb, shaky: Objects, between: "Between", bucket: str) -> None:
+    said = "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+    between.will((200, page("<Contents><Key>k</Key><Size>1</Size></Contents>") if verb is VERBS["list"] else said))
+    with pytest.raises(StorageError) as caught:
+        verb(shaky, bucket)
+    assert between.url in str(caught.value)
+
+
+def test_a_listing_that_never_ends_is_an_error(shaky: Objects, between: "Between", bucket: str) -> None:
+    between.will((200, page("<IsTruncated>true</IsTruncated><NextContinuationToken>1</NextContinuationToken>")))
+    with pytest.raises(StorageError, match="the listing does not go on"):
+        list(shaky.list(bucket))
+
+
+@pytest.mark.parametrize("key", ["k", "//k"])
+def test_all_of_an_object_is_no_range_of_it(key: str, shaky: Objects, between: "Between", bucket: str) -> None:
+    between.will((200, "0123456789"))
+    with pytest.raises(StorageError):
+        shaky.get(bucket, key, 1, 3)
+
+
 # ---- TLS
 
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 from tests.services.fixtures import Endpoint, Gate
 
-from wren.errors import StorageUnavailable
+from wren.errors import StorageError, StorageUnavailable
 from wren_storage_cos.client import connect
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.sdk import SdkObjects
@@ -79,6 +79,45 @@ def test_a_conditional_put_is_not_sent_again(
     with pytest.raises(StorageUnavailable, match="it closed the connection"):
         opened(endpoint=faulty.url).put(s3_bucket, "k", [b"x"], if_absent=True)
     assert len(faulty.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>",
+        "",
+        "<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>",
+        (
+            "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>1</NextContinuationToken>"
+            "</ListBucketResult>"
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda objects, bucket: objects.get(bucket, "k", 1, 3),
+        lambda objects, bucket: objects.head(bucket, "k"),
+        lambda objects, bucket: [*objects.list(bucket), objects.get(bucket, "k", 1, 3)],
+        lambda objects, bucket: objects.put(bucket, "k", [bytes(6 << 20)]),
+    ],
+)
+def test_what_is_no_s3_is_an_error(
+    opened: Callable[..., SdkObjects],
+    faulty: "Between",
+    s3_bucket: str,
+    verb: Callable[[SdkObjects, str], object],
+    answer: str,
+) -> None:
+    faulty.will((200, answer))
+    with pytest.raises(StorageError) as caught:
+        verb(opened(endpoint=faulty.url), s3_bucket)
+    assert faulty.url in str(caught.value)
+
+
+def test_half_a_character_is_an_error(opened: Callable[..., SdkObjects], s3_bucket: str) -> None:
+    with pytest.raises(StorageError, match="half a character"):
+        opened().put(s3_bucket, "\ud800", [b"x"])
 
 
 def test_nothing_waits_for_ever(opened: Callable[..., SdkObjects], faulty: "Between", s3_bucket: str) -> None:
