@@ -11,7 +11,6 @@ from pywren_ibm_cloud.options import BUCKETS, STORAGE, TABLE, Gone, Key, Left, c
 from pywren_ibm_cloud.sources import Sections
 from wren.config import Config, WrenOptions
 from wren.errors import ConfigError
-from wren.plugins import load_storage
 
 SECRET = "hunter2"
 NO_OPTION = "wren has no such option yet"
@@ -29,14 +28,6 @@ def converted(old: dict[str, dict[str, Any]]) -> Any:
 )
 def test_each_key_of_section_wren_is_one_that_wren_has(key: Key) -> None:
     assert key.key in {field.name for field in dataclasses.fields(WrenOptions)}
-
-
-@pytest.mark.parametrize("storage", sorted(BUCKETS))
-def test_each_key_of_a_storage_is_one_that_it_has(storage: str) -> None:
-    keys = {
-        key.key for keys in TABLE.values() for key in keys.values() if isinstance(key, Key) and key.section == storage
-    }
-    assert {"bucket", *keys} <= {field.name for field in dataclasses.fields(load_storage(storage).options_type)}
 
 
 def test_every_key_that_is_gone_says_what_to_do_instead() -> None:
