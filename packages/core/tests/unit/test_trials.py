@@ -1,6 +1,7 @@
 """What `check()` tries by itself: each step that can fail is told, and in no case is anything left."""
 
 import math
+import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,6 +107,22 @@ def test_objects_of_others_stay(tmp_path: Path) -> None:
     storage.put("wren", "wren/checks/other", [b"x"])
     list(storage.check())
     assert storage.get("wren", "wren/checks/other") == b"x"
+
+
+def test_a_directory_that_another_check_has_removed_again_has_the_room_of_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tried = tmp_path / "above" / "objects", trials.try_storage
+
+    def remove_then(storage: Any) -> Any:
+        checks = list(tried(storage))
+        shutil.rmtree(path)
+        return iter(checks)
+
+    monkeypatch.setattr("wren.local.trial.try_storage", remove_then)
+    *_, room = LocalStorage(LocalhostOptions(path=str(path))).check()
+    assert (room.name, room.ok) == ("space", True)
+    assert not path.parent.exists()
 
 
 def test_little_room_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Final
 
 from wren.local.files import Files
@@ -32,6 +33,14 @@ def try_directory(storage: Storage[Any], path: str) -> Iterator[Check]:
 
 
 def _room(path: str) -> Check:
-    free = shutil.disk_usage(path).free
+    free = _free(Path(path))
     cure = "free some space, or set path in section [localhost] to a directory that has some"
     return Check("space", free >= ROOM, f"{free / 2**30:,.1f} GiB are free in {path}", cure, warning=free < ROOM)
+
+
+def _free(folder: Path) -> int:
+    """Bytes free there, or above it: another check may have removed a directory again that was not there before."""
+    for each in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError):
+            return shutil.disk_usage(each).free
+    return 0
