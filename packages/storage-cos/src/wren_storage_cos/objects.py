@@ -9,24 +9,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import obstore
 
 from wren.wire import Buffer
 from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.network import endpoint_of
-from wren_storage_cos.settings import Settings
+from wren_storage_cos.settings import Settings, check_key
 from wren_storage_cos.stores import Stores
-from wren_storage_cos.uploads import cut, upload
+from wren_storage_cos.uploads import cut, in_order, upload
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
     from wren_storage_cos.answers import Listing
     from wren_storage_cos.service import Service
-
-T = TypeVar("T")
 
 
 class Objects:
@@ -59,11 +57,11 @@ class Objects:
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
-        _check(key)
+        check_key(key)
         parts = cut(chunks)
         first = deque(islice(parts, 2))
         if len(first) == 2:
-            upload(self._service, bucket, key, _all(first, parts), if_absent=if_absent)
+            upload(self._service, bucket, key, in_order(first, parts), if_absent=if_absent)
             return
         pieces = first[0] if first else []
         # Under a condition not by obstore, which sends again what may be done: the second would find the first.
@@ -78,7 +76,7 @@ class Objects:
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> Buffer:
         """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
-        _check(key)
+        check_key(key)
         if stop is not None and stop <= start:  # no range of HTTP is empty
             self.get(bucket, key, 0, 1, if_match=if_match)
             return b""
@@ -99,7 +97,7 @@ class Objects:
 
     def head(self, bucket: str, key: str) -> "Listing":
         """One object's listing."""
-        _check(key)
+        check_key(key)
         try:
             return self._head(bucket, key)
         except Exception as error:
@@ -137,22 +135,3 @@ class Objects:
 
             opened = self._opened = Service(self._settings, self._credentials)
         return opened
-
-
-def _all(first: "deque[T]", rest: Iterable[T]) -> Iterator[T]:
-    """Both, one after the other; each part is in memory no longer than it takes."""
-    while first:
-        yield first.popleft()
-    yield from rest
-
-
-def _check(key: str) -> None:
-    try:
-        if key.encode():
-            return
-        said = "an object's key cannot be empty"
-    except UnicodeEncodeError:
-        said = f"the key {key!r} cannot be an object's: it has half a character"
-    from wren.errors import StorageError
-
-    raise StorageError(said)

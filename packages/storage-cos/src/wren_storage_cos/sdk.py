@@ -13,8 +13,8 @@ from wren_storage_cos.credentials import Credentials
 from wren_storage_cos.network import endpoint_of
 from wren_storage_cos.options import IBM_AUTH
 from wren_storage_cos.sdk_requests import IF_ABSENT, Iam, Requests
-from wren_storage_cos.settings import Settings
-from wren_storage_cos.uploads import cut, upload
+from wren_storage_cos.settings import Settings, check_key
+from wren_storage_cos.uploads import cut, in_order, upload
 
 if TYPE_CHECKING:
     from wren_storage_cos.answers import Listing
@@ -53,11 +53,11 @@ class SdkObjects:
 
     def put(self, bucket: str, key: str, chunks: Iterable[Buffer], *, if_absent: bool = False) -> None:
         """Write an object, in parts where it is large; PreconditionFailed with `if_absent` when it is there."""
-        _check(key)
+        check_key(key)
         parts = cut(chunks)
         ahead = deque(islice(parts, 2))
         if len(ahead) > 1:
-            upload(self, bucket, key, _in_order(ahead, parts), if_absent=if_absent)
+            upload(self, bucket, key, in_order(ahead, parts), if_absent=if_absent)
             return
         content = ahead[0] if ahead else []
         self._requests.ask("put_object", bucket, key, body=content, again=not if_absent, **_condition(if_absent))
@@ -66,7 +66,7 @@ class SdkObjects:
         self, bucket: str, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
         """Bytes `start` to `stop` of an object; PreconditionFailed when `if_match` is not its etag."""
-        _check(key)
+        check_key(key)
         if stop is not None and stop <= start:  # no range of HTTP is empty
             self.get(bucket, key, 0, 1, if_match=if_match)
             return b""
@@ -90,7 +90,7 @@ class SdkObjects:
 
     def head(self, bucket: str, key: str) -> "Listing":
         """One object's listing."""
-        _check(key)
+        check_key(key)
         try:
             found: Listing = self._requests.ask("head_object", bucket, key, partial(_described, key))
         except Exception as error:
@@ -145,13 +145,6 @@ class SdkObjects:
         self._requests.ask("abort_multipart_upload", bucket, key, UploadId=upload)
 
 
-def _in_order(ahead: deque[Sequence[Buffer]], parts: Iterator[Sequence[Buffer]]) -> Iterator[Sequence[Buffer]]:
-    """Those that were read ahead, and the others; what was given out is not held."""
-    while ahead:
-        yield ahead.popleft()
-    yield from parts
-
-
 def _condition(if_absent: bool) -> dict[str, Any]:
     return {IF_ABSENT: "*"} if if_absent else {}
 
@@ -187,10 +180,3 @@ def _seconds(found: Mapping[str, Any]) -> float:
     """In whole seconds, as an object's own headers have it."""
     since: float = found["LastModified"].timestamp() // 1
     return since
-
-
-def _check(key: str) -> None:
-    if not key:
-        from wren.errors import StorageError
-
-        raise StorageError("an object's key cannot be empty")

@@ -16,3 +16,16 @@ class Settings(NamedTuple):
     retries: int
     timeout: float  # seconds
     ca: str  # PEM
+
+
+def check_key(key: str) -> None:
+    """Raise StorageError for a key that no object can have."""
+    try:
+        if key.encode():
+            return
+        said = "an object's key cannot be empty"
+    except UnicodeEncodeError:
+        said = f"the key {key!r} cannot be an object's: it has half a character"
+    from wren.errors import StorageError
+
+    raise StorageError(said)

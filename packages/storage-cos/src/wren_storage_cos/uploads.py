@@ -54,6 +54,13 @@ def cut(chunks: Iterable[Buffer]) -> Iterator[Sequence[Buffer]]:
         yield part if len(part) <= _PIECES else [b"".join(part)]
 
 
+def in_order(ahead: "deque[T]", rest: Iterable[T]) -> Iterator[T]:
+    """What was taken in advance, and the rest; what was given out is not held, and parts are large."""
+    while ahead:
+        yield ahead.popleft()
+    yield from rest
+
+
 def upload(
     service: Uploads, bucket: str, key: str, parts: Iterable[Sequence[Buffer]], *, if_absent: bool = False
 ) -> None:
